@@ -1,0 +1,1 @@
+"""Fine-tunes, calibrates, evaluates and exports the checkpoints that `yaqin.inference` loads."""
