@@ -91,7 +91,9 @@ class Checkpoint:
 
     def __init__(self, folder: Path) -> None:
         if not folder.is_dir():
-            raise YaqinError(f"{folder}: expected a checkpoint folder, found {'a file' if folder.exists() else 'nothing'}")
+            raise YaqinError(
+                f"{folder}: expected a checkpoint folder, found {'a file' if folder.exists() else 'nothing'}"
+            )
         self.folder = folder
         self.info = _read_info(folder)
 
@@ -188,12 +190,18 @@ def _read_info(folder: Path) -> CheckpointInfo:
     if not path.is_file():
         raise YaqinError(f"{folder}: expected {INFO_FILE} in the folder of a checkpoint, found none")
     content = _read_json(path)
-    expected = {"schema_version": SCHEMA_VERSION, "preparation": text.PREPARATION, "preparation_version": text.VERSION}
+    expected = {
+        "schema_version": SCHEMA_VERSION,
+        "preparation": text.PREPARATION,
+        "preparation_version": text.VERSION,
+    }
     for key, value in expected.items():
         if content.get(key) != value:
             raise YaqinError(f"{path}: expected {key} {value!r}, found {content.get(key)!r}: made by another yaqin")
     if tuple(content.get("labels", ())) != LABELS:
-        raise YaqinError(f"{path}: expected the labels {', '.join(LABELS)} in this order, found {content.get('labels')}")
+        raise YaqinError(
+            f"{path}: expected the labels {', '.join(LABELS)} in this order, found {content.get('labels')}"
+        )
     content["labels"] = LABELS
     content["confidence_quantiles"] = tuple(content.get("confidence_quantiles", ()))
     try:

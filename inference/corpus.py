@@ -155,7 +155,9 @@ def _open_output(job: Job, header: dict[str, Any]) -> tuple[int, set[str]]:
             _write_json(manifest, {**header, "complete": False})
             return 0, set()
         parts = _committed(job.output)
-        held = {json.loads(line)["article_id"] for part in parts for line in (part / ARTICLES_FILE).open(encoding="utf-8")}
+        held = {
+            json.loads(line)["article_id"] for part in parts for line in (part / ARTICLES_FILE).open(encoding="utf-8")
+        }
         return len(parts), held
     except OSError as error:
         raise YaqinError(f"{job.output}: expected a folder to write to, found: {error.strerror or error}") from error
@@ -231,7 +233,11 @@ def _work(part: _Part) -> dict[str, Any]:
 
 def _tagger(checkpoint: Checkpoint, options: Options, threads: int) -> Tagger:
     return Tagger(
-        checkpoint, engine=options.engine, precision=options.precision, threads=threads, withhold=options.withhold
+        checkpoint,
+        engine=options.engine,
+        precision=options.precision,
+        threads=threads,
+        withhold=options.withhold,
     )
 
 

@@ -99,7 +99,9 @@ class TorchEngine:
             self._claim_weight = heads["claim.weight"].to(self._device, dtype)
             self._claim_bias = heads["claim.bias"].to(self._device, dtype)
         except Exception as error:  # safetensors and transformers raise what they like
-            raise YaqinError(f"{checkpoint.folder}: expected the weights of a checkpoint, found broken files: {error}") from error
+            raise YaqinError(
+                f"{checkpoint.folder}: expected the weights of a checkpoint, found broken files: {error}"
+            ) from error
         self._model = model.eval().to(self._device)
 
     def run(self, batch: Batch) -> tuple[Floats, Floats]:

@@ -309,4 +309,3 @@ _KNOWN = "files of " + ", ".join(_READERS)
 
 def _reader(path: Path) -> Any:
     return next((reader for ending, reader in _READERS.items() if path.name.endswith(ending)), None)
-

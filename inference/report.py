@@ -10,8 +10,9 @@ import re
 from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
+from functools import cache
 from importlib.resources import files
-from itertools import groupby, islice
+from itertools import groupby, islice, pairwise
 from pathlib import Path
 from string import Template
 from typing import Any
@@ -28,8 +29,8 @@ _log = logging.getLogger(__name__)
 _OPEN_LIST = 12  # a longer list of articles starts folded
 _LINK_LENGTH = 120  # characters of a headline in the list of articles
 
-# Controls and bidi controls hide or reorder what stands beside them (CVE-2021-42574), and lone surrogates have
-# no UTF-8. Joiners stay: Arabic script needs them.
+# Controls and bidi controls hide or reorder what stands beside them (CVE-2021-42574), and lone surrogates
+# have no UTF-8. Joiners stay: Arabic script needs them.
 _INVISIBLE = re.compile(
     r"[\x00-\x08\x0b\x0c\x0e-\x1f\x7f-\x9f\u061c\u200e\u200f\u202a-\u202e\u2066-\u2069\ud800-\udfff]"
 )
@@ -45,24 +46,7 @@ _NAMES = {
     "cue": "دليل",
     "source": "مصدر",
 }
-_FLAGS = ("uncertain", "truncated")
-_EVIDENCE = ("cue", "source")
-
-_SENTENCE = Template(
-    '<div class="sentence $tag$quiet"><div class="tag" title="$details">$icon<b>$name</b> '
-    '<span class="small"><span lang="en" dir="ltr">$gloss</span> <bdi dir="ltr">$probability</bdi>$flags</span></div>'
-    '<$element class="text" dir="auto">$text</$element></div>'
-)
-_ARTICLE = Template('<article id="a$number">\n<p class="small meta">$meta</p>\n$share$heading$sentences\n</article>')
-_LIST = Template(
-    '<nav class="overview">$share<details$open><summary>المقالات <span lang="en" dir="ltr">articles</span> '
-    '<bdi dir="ltr">$n_articles</bdi></summary>\n<ol>\n$entries\n</ol></details>$left_out</nav>'
-)
-_ENTRY = Template('<li><a href="#a$number" dir="auto">$name</a>$bar</li>')
-_LEFT_OUT = (
-    '<p class="note" role="note">تعرض هذه الصفحة أول <bdi dir="ltr">{n:,}</bdi> مقال فقط. '
-    '<span lang="en" dir="ltr">Only the first {n:,} articles are shown.</span></p>'
-)
+_FLAGS, _EVIDENCE = ("uncertain", "truncated"), ("cue", "source")
 
 
 def render(records: Iterable[Mapping[str, Any]], *, title: str, checkpoint: str) -> str:
@@ -83,33 +67,26 @@ def render(records: Iterable[Mapping[str, Any]], *, title: str, checkpoint: str)
     for number, (_, group) in enumerate(islice(groups, MAX_ARTICLES), 1):
         article = _Article(number, list(group))
         articles.append(article.render())
-        entries.append(_ENTRY.substitute(number=number, name=article.short_name, bar=_bar(article.counts)))
+        entries.append(article.entry())
         total += article.counts
     left_out = next(groups, None) is not None
     if left_out:
         _log.warning("the page shows the first %d articles only", MAX_ARTICLES)
-    overview = _LIST.substitute(
-        share=_share(total),
-        open=" open" if len(articles) <= _OPEN_LIST else "",
-        n_articles=f"{len(articles):,}",
-        entries="\n".join(entries),
-        left_out=_LEFT_OUT.format(n=MAX_ARTICLES) if left_out else "",
-    )
-    style = _template("report.css")
-    return Template(_template("report.html")).substitute(
+    style = _template("report.css").template
+    return _template("report.html").substitute(
         style=style,
         style_hash=base64.b64encode(hashlib.sha256(style.encode()).digest()).decode(),
         window_title=_plain(title),
         title=_visible(title),
-        overview=overview if len(articles) > 1 else "",
-        articles="\n".join(articles),
-        checkpoint=_visible(checkpoint),
+        overview=_overview(entries, total, left_out=left_out) if len(articles) > 1 else "",
+        articles="".join(articles),
+        checkpoint=_visible(checkpoint or "?"),
         **_NAMES,
     )
 
 
 def write_report(records: Iterable[Mapping[str, Any]], path: Path, *, title: str, checkpoint: str) -> None:
-    """Write the page to `path`: beside its name first, then renamed, so that a half-written page never shows.
+    """Write the page beside `path`, then rename it, so that a half-written page never shows.
 
     Raises:
         YaqinError: `path` cannot be written.
@@ -163,33 +140,43 @@ class _Article:
     def _has_title(self) -> bool:
         return bool(self.sentences[0]["field"] == "title")
 
-    @property
-    def short_name(self) -> str:
-        first = self.sentences[0]
-        name = str(first["text"] if self._has_title else first["article_id"])
-        return _visible(name if len(name) <= _LINK_LENGTH else name[:_LINK_LENGTH] + "…")
+    def entry(self) -> str:
+        """Give the line of the list of articles."""
+        name = str(self.sentences[0]["text" if self._has_title else "article_id"])
+        if len(name) > _LINK_LENGTH:
+            name = name[:_LINK_LENGTH] + "…"
+        return f'<li><a href="#a{self.number}" dir="auto">{_visible(name)}</a>{_bar(self.counts)}</li>\n'
 
     def render(self) -> str:
         first = self.sentences[0]
         about = [first.get("outlet"), first.get("date"), first["article_id"] if self._has_title else None]
-        heading = "" if self._has_title else f'<h2 dir="auto">{_visible(first["article_id"])}</h2>\n'
-        return _ARTICLE.substitute(
+        return _template("article.html").substitute(
             number=self.number,
             meta=" · ".join(f'<bdi dir="auto">{_visible(part)}</bdi>' for part in about if part is not None),
-            heading=heading,
-            sentences="\n".join(map(_sentence, self.sentences)),
+            heading="" if self._has_title else f'<h2 dir="auto">{_visible(first["article_id"])}</h2>\n',
+            sentences="".join(map(_sentence, self.sentences)),
             share=_share(self.counts) if len(self.sentences) > 1 else "",
         )
+
+
+def _overview(entries: list[str], total: Counter[str], *, left_out: bool) -> str:
+    return _template("overview.html").substitute(
+        share=_share(total),
+        open=" open" if len(entries) <= _OPEN_LIST else "",
+        n_articles=f"{len(entries):,}",
+        entries="".join(entries),
+        hidden="" if left_out else " hidden",
+    )
 
 
 def _sentence(record: _Record) -> str:
     tag = record["tag"] or NO_CLAIM
     probabilities: Mapping[str, float] = record.get("probabilities") or {}
-    details = [f"{_NAMES[label]} {label}: {probabilities[label]:.1%}" for label in LABELS if label in probabilities]
+    details = [f"{_NAMES[k]} {k}: {probabilities[k]:.1%}" for k in LABELS if k in probabilities]
     if record.get("claim_probability") is not None:
-        details.append(f"احتمال وجود خبر claim: {record['claim_probability']:.1%}")
+        details.append(f"فيها خبر claim: {record['claim_probability']:.1%}")
     flags = [name for name in _FLAGS if record.get(name)]
-    return _SENTENCE.substitute(
+    return _template("sentence.html").substitute(
         tag=tag,
         quiet=" uncertain" if "uncertain" in flags else "",
         details="&#10;".join(details),
@@ -207,10 +194,13 @@ def _sentence(record: _Record) -> str:
 def _marked(record: _Record) -> str:
     """Mark the evidence inside a sentence; spans may overlap, so the text is cut at every border."""
     text, start = record["text"], record["start"]
-    spans = [(max(e["start"] - start, 0), min(e["end"] - start, len(text)), e) for e in record.get("evidence") or ()]
+    spans = [
+        (max(e["start"] - start, 0), min(e["end"] - start, len(text)), e)
+        for e in record.get("evidence") or ()
+    ]
     borders = sorted({0, len(text)}.union(*((first, last) for first, last, _ in spans if first < last)))
     pieces = []
-    for left, right in zip(borders, borders[1:], strict=False):
+    for left, right in pairwise(borders):
         piece = _visible(text[left:right])
         for first, last, evidence in spans:
             if first <= left and right <= last:
@@ -235,7 +225,8 @@ def _bar(counts: Counter[str]) -> str:
         right -= width
         if width:
             parts.append(f'<rect class="{tag}" x="{right:.2f}" y="0" width="{width:.2f}" height="8"/>')
-    return f'<svg class="bar" viewBox="0 0 100 8" preserveAspectRatio="none" aria-hidden="true">{"".join(parts)}</svg>'
+    box = 'viewBox="0 0 100 8" preserveAspectRatio="none"'
+    return f'<svg class="bar" {box} aria-hidden="true">{"".join(parts)}</svg>'
 
 
 def _share(counts: Counter[str]) -> str:
@@ -263,15 +254,16 @@ def _visible(text: object) -> str:
     return _INVISIBLE.sub(lambda found: chip.format(ord(found[0])), html.escape(str(text)))
 
 
-def _template(name: str) -> str:
-    return files("yaqin.inference").joinpath("templates", name).read_text(encoding="utf-8")
+@cache
+def _template(name: str) -> Template:
+    return Template(files("yaqin.inference").joinpath("templates", name).read_text(encoding="utf-8"))
 
 
 def _tagged_files(path: Path) -> list[Path]:
     if path.is_file():
         return [path]
     if not path.exists():
-        raise YaqinError(f"{path}: expected an output folder of 'yaqin tag' or a JSON-lines file, found nothing")
+        raise YaqinError(f"{path}: expected an output folder or a file of 'yaqin tag', found nothing")
     parts = sorted(path.glob("part-*/tagged.jsonl"))
     if not parts:
         raise YaqinError(f"{path}: expected part-*/tagged.jsonl in it, found none: tag with --format jsonl")
@@ -283,9 +275,8 @@ def _parse(line: bytes, place: str) -> dict[str, Any]:
         record = json.loads(line)
     except ValueError as error:
         raise YaqinError(f"{place}: expected JSON, found a line that does not parse ({error})") from error
-    problem = _problem(record)
-    if problem:
-        raise YaqinError(f"{place}: expected a tagged sentence, found {problem}: make a file with 'yaqin tag'")
+    if problem := _problem(record):
+        raise YaqinError(f"{place}: expected a tagged sentence of 'yaqin tag', found {problem}")
     return dict(record)
 
 
@@ -299,8 +290,16 @@ def _problem(record: Any) -> str | None:
     if record["tag"] not in (*LABELS, None):
         return f"the tag {record['tag']!r}"
     if not isinstance(record["text"], str) or not isinstance(record["start"], int):
-        return "a text that is no string or a start that is no number"
+        return "a text that is no string or a start that is no whole number"
+    probabilities = record.get("probabilities") or {}
+    if not isinstance(probabilities, dict) or {type(p) for p in probabilities.values()} - {int, float}:
+        return f"the probabilities {probabilities!r}"
     for evidence in record.get("evidence") or ():
-        if evidence.get("type") not in _EVIDENCE or not {"start", "end"} <= evidence.keys():
+        known = isinstance(evidence, dict) and evidence.get("type") in _EVIDENCE
+        if (
+            not known
+            or not isinstance(evidence.get("start"), int)
+            or not isinstance(evidence.get("end"), int)
+        ):
             return f"the evidence {evidence!r}"
     return None

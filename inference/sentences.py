@@ -35,13 +35,16 @@ ABBREVIATIONS = ("أد", "اد", "Dr", "Gen", "Mr", "Mrs", "Ms", "Prof", "St")
 _ABBREVIATED = re.compile(
     rf"(?:^|[^\w\u064b-\u065f\u0670]|ـ)(?<!\d\s)و?(?:[^\W\d_]|{'|'.join(ABBREVIATIONS)})$"
 )
+# Without a space a dot may be part of a number (3.5), of a name in Latin letters (site.net) or follow a name that
+# one letter hides («محمد.ع»).
+_GLUED = re.compile(r"\d\.\d|[0-9A-Za-z]\.[0-9A-Za-z]|\w\.[^\W\d_](?!\w)")
 
 # No sentence ends with one of these. «على» is missing: as often it is the name Ali at the end of a byline.
 PARTICLES = frozenset(
-    "في فى من إلى الى إلي عن مع أن إن ان أنه أنها التي التى الذي الذى الذين أو ثم بين منذ لدى ضد خلال نحو".split()
+    ["في", "فى", "من", "إلى", "الى", "إلي", "عن", "مع", "أن", "إن", "ان", "أنه", "أنها", "التي", "التى", "الذي", "الذى", "الذين", "أو", "ثم", "بين", "منذ", "لدى", "ضد", "خلال", "نحو"]
 )
 _CONTEXT = 12  # characters, more than the longest entry of both tables
-_HEADING = 80  # characters: headings, bylines and items of lists are rarely longer, sentences of prose mostly
+_HEADING = 60  # characters: half of all headlines and nearly all bylines are shorter, most sentences longer
 _ANCHOR = 25  # characters: the text of a link, which some sites print on a line of its own
 
 
@@ -58,7 +61,8 @@ def split(text: str) -> list[tuple[int, int]]:
             continue
         if place["line"]:
             cut = place.start()
-            ends = not _joins_back(text, place) and (stopped == cut or not _continues(text, place, wording, line))
+            after = text[place.end() : place.end() + 1]
+            ends = after not in _NO_START and (stopped == cut or not _continues(text, place, wording, line))
             line = place.end()
         else:
             cut, stopped = place.end("tail"), place.end()
@@ -68,7 +72,8 @@ def split(text: str) -> list[tuple[int, int]]:
             start, wording = cut, _wording(text, cut)
     if spans and wording == len(text):  # only stops and brackets are left, or nothing
         start = spans.pop()[0]
-    return [*spans, _trim(text, start, len(text))] if wording or text.strip() else spans
+    last = _trim(text, start, len(text))
+    return [*spans, last] if last[0] < last[1] else spans
 
 
 def _is_end(text: str, place: re.Match[str], wording: int) -> bool:
@@ -87,28 +92,22 @@ def _is_end(text: str, place: re.Match[str], wording: int) -> bool:
         return at - wording > _HEADING and (after == "و" or len(place["stop"]) > 2 or "…" in signs)
     if before.isdigit() and at - wording <= 3:  # the number of an item
         return False
-    glued = place.end() == at + 1
-    if glued and (before[-1:] + after).isascii() and before[-1:].isalnum() and after.isalnum():
-        return False  # 3.5, name@site.org, site.net
-    if glued and before[-1:].isdigit() and after.isdigit():
+    if place.end() == at + 1 and _GLUED.match(before[-1:] + text[at : at + 3]):
         return False
     return not _ABBREVIATED.search(before)
-
-
-def _joins_back(text: str, place: re.Match[str]) -> bool:
-    """Tell whether a line begins with what belongs to the line before: often it holds nothing but a stop."""
-    return text[place.end() : place.end() + 1] in _NO_START
 
 
 def _continues(text: str, place: re.Match[str], wording: int, line: int) -> bool:
     """Tell whether a line without a stop is broken inside its sentence, as in hard-wrapped text."""
     at = place.start()
-    before = text[max(wording, at - _CONTEXT) : at].rstrip()
-    if before.endswith(("،", ",")) or before.split()[-1:] and before.split()[-1] in PARTICLES:
+    last_word = (text[max(wording, at - _CONTEXT) : at].split() or [""])[-1]
+    if last_word.endswith(":"):  # a byline, or a list follows
+        return False
+    if last_word in PARTICLES or last_word.endswith(("،", ",")):
         return True
-    following = _BREAK.search(text, place.end(), place.end() + _ANCHOR + 1)
-    is_anchor = at - max(line, wording) <= _ANCHOR or following is not None or len(text) - place.end() <= _ANCHOR
-    return is_anchor and at - wording > _HEADING
+    nearby = place.end() + _ANCHOR
+    by_anchor = at - max(line, wording) <= _ANCHOR or nearby >= len(text) or _BREAK.search(text, place.end(), nearby)
+    return at - wording > _HEADING and bool(by_anchor)
 
 
 def _wording(text: str, start: int) -> int:

@@ -17,15 +17,22 @@ LETTERS = "\u0621-\u063a\u0641-\u064a"  # hamza to ghain, feh to yeh: the letter
 ARABIC_LETTER = re.compile(f"[{LETTERS}\u0671-\u06d3\ufb50-\ufdff\ufe70-\ufefc]")
 
 _DIACRITICS = re.compile("[\u064b-\u0655\u0670]")
-_DIGITS = {ord(arabic): str(value) for zero in "\u0660\u06f0" for value, arabic in enumerate(map(chr, range(ord(zero), ord(zero) + 10)))}
+_DIGITS = {
+    ord(arabic): str(value)
+    for zero in "\u0660\u06f0"
+    for value, arabic in enumerate(map(chr, range(ord(zero), ord(zero) + 10)))
+}
 _URL = re.compile(r"""(?:https?://|ftp://|www\.)[^\s<>"«»()\[\]]*[^\s<>"«»()\[\].,;:!?؟،؛…]""", re.IGNORECASE)
 _EMAIL = re.compile(r"(?<![\w.+-])[\w.+-]++@[\w-]++(?:\.[\w-]++)++")
 _MENTION = re.compile(r"@\w+")
+_LONG_REFERENCE = re.compile("&#[0-9]{32,};?")  # beyond every code point; `html` raises on thousands of digits
 _TAG = re.compile("<[^>]*>")
 _REPEATED = re.compile(r"(\D)\1{2,}")
 _SPACED = re.compile(rf"([^0-9{LETTERS}a-zA-Z\[\]])")
 _LETTER_DIGIT = re.compile(rf"(?<=[0-9])(?=[{LETTERS}])|(?<=[{LETTERS}])(?=[0-9])")
-_UNKNOWN = re.compile(rf"[^0-9{LETTERS}a-zA-Z\u060c\u061b\u061f\u066a-\u066c\u0671-\u0674\[\]!\"#$%'()*+,.:;\-<=·>?@\\^_`{{|}}~—–٪’‘“”«»…]")
+_UNKNOWN = re.compile(
+    rf"[^0-9{LETTERS}a-zA-Z\u060c\u061b\u061f\u066a-\u066c\u0671-\u0674\[\]!\"#$%'()*+,.:;\-<=·>?@\\^_`{{|}}~—–٪’‘“”«»…]"
+)
 
 
 def _strip_markup(text: str) -> str:
@@ -41,7 +48,7 @@ def _map_links(text: str) -> str:
 
 
 STEPS: dict[str, Callable[[str], str]] = {
-    "unescape": html.unescape,
+    "unescape": lambda text: html.unescape(_LONG_REFERENCE.sub("\N{REPLACEMENT CHARACTER}", text)),
     "strip_diacritics": lambda text: _DIACRITICS.sub("", text),
     "strip_tatweel": lambda text: text.replace("\N{ARABIC TATWEEL}", ""),
     "map_links": _map_links,

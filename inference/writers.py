@@ -102,7 +102,12 @@ def _write_parquet(path: Path, sentences: Iterable[TaggedSentence]) -> int:
         from pyarrow import parquet
     except ImportError as error:
         raise MissingExtraError("--format parquet", "parquet") from error
-    types = {"str": pyarrow.string(), "int": pyarrow.int64(), "float": pyarrow.float64(), "bool": pyarrow.bool_()}
+    types = {
+        "str": pyarrow.string(),
+        "int": pyarrow.int64(),
+        "float": pyarrow.float64(),
+        "bool": pyarrow.bool_(),
+    }
     schema = pyarrow.schema([(field.name, types[field.kind]) for field in _fields()])
     rows = [flat(to_record(sentence)) for sentence in sentences]
     parquet.write_table(pyarrow.Table.from_pylist(rows, schema=schema), path)

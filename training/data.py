@@ -92,7 +92,11 @@ def _lines(path: Path) -> Iterator[tuple[int, bytes]]:
 def _reason(error: ValidationError) -> str:
     return "; ".join(
         f"{'.'.join(map(str, e['loc'])) or 'row'}: {e['msg']}"
-        + ("" if e["type"] in ("missing", "json_invalid") else f", found {json.dumps(e['input'], ensure_ascii=False, default=str)[:80]}")
+        + (
+            ""
+            if e["type"] in ("missing", "json_invalid")
+            else f", found {json.dumps(e['input'], ensure_ascii=False, default=str)[:80]}"
+        )
         for e in error.errors(include_url=False)
     )
 

@@ -35,7 +35,7 @@ TOKENIZER = f"checkpoints/{DEFAULT}/{TOKENIZER_FILE}"
 """Where the tokenizer lies inside `yaqin.inference`: the shipped checkpoint holds the only copy."""
 
 BLOCK = np.dtype([("scale", "<f2"), ("quants", "u1", 16)])
-"""Q4_0, as in llama.cpp: 32 weights share a scale; byte j has weight j in its low half, j + 16 in its high."""
+"""Q4_0, as in llama.cpp: 32 weights share a scale; byte j has weight j in its low half, j + 16 above."""
 _DTYPES = (np.dtype("<f4"), BLOCK)  # by the file's type codes
 _HEADER = struct.Struct("<4sI7ifi5iQ")
 _ENTRY = struct.Struct("<BIQQ")  # type code, number of values, start, number of bytes

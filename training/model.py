@@ -3,7 +3,7 @@
 from pathlib import Path
 
 import torch
-from safetensors.torch import load_file, save_file
+from safetensors.torch import load_file, save
 from torch import Tensor, nn
 from torch.nn import functional
 from transformers import AutoModelForSequenceClassification, PreTrainedModel
@@ -94,12 +94,12 @@ class ClaimTagger(nn.Module):
             for name, head in heads.items()
             for key, value in head.state_dict().items()
         }
-        save_file(tensors, folder / HEADS_FILE)
+        (folder / HEADS_FILE).write_bytes(save(tensors))  # save_file would leave it readable by its owner alone
 
     @classmethod
-    def load(cls, folder: Path) -> "ClaimTagger":
+    def load(cls, folder: Path, *, attention: str = "sdpa") -> "ClaimTagger":
         """Read what `save` wrote."""
-        model = cls(load_classifier(str(folder), local=True))
+        model = cls(load_classifier(str(folder), attention=attention, local=True))
         model.load_state_dict(load_file(folder / HEADS_FILE), strict=False)
         return model.eval()
 

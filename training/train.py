@@ -76,7 +76,13 @@ def newest_complete(folder: Path) -> Path | None:
 
 
 def fit(
-    config: Config, train: Sequence[LabelledRow], dev: Sequence[LabelledRow], *, seed: int, folder: Path, resume: bool
+    config: Config,
+    train: Sequence[LabelledRow],
+    dev: Sequence[LabelledRow],
+    *,
+    seed: int,
+    folder: Path,
+    resume: bool,
 ) -> tuple[ClaimTagger, PreTrainedTokenizerBase, float]:
     """Fine-tune one model.
 
@@ -147,7 +153,10 @@ def macro_f1(prediction: EvalPrediction) -> dict[str, float]:
     per_class = f1_score(
         gold[claims], logits[claims].argmax(axis=-1), average=None, labels=range(len(LABELS)), zero_division=0
     )
-    return {"macro_f1": float(per_class.mean()), **{f"f1_{k}": float(v) for k, v in zip(LABELS, per_class, strict=True)}}
+    return {
+        "macro_f1": float(per_class.mean()),
+        **{f"f1_{k}": float(v) for k, v in zip(LABELS, per_class, strict=True)},
+    }
 
 
 def _precision(wanted: str) -> dict[str, bool]:

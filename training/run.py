@@ -1,0 +1,158 @@
+"""A whole run: from a config to the checkpoint folder of its best seed."""
+
+import hashlib
+import json
+import logging
+import shutil
+from collections.abc import Sequence
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from yaqin.inference.checkpoint import CARD_FILE, INFO_FILE, LABELS, Checkpoint, CheckpointInfo
+from yaqin.inference.errors import YaqinError
+from yaqin.inference.tagger import Tagger, softmax
+from yaqin.training import calibrate
+from yaqin.training.card import model_card
+from yaqin.training.config import Config
+from yaqin.training.data import LabelledRow, read_rows, refuse_leakage
+from yaqin.training.evaluate import evaluate, write_report
+from yaqin.training.export import export_onnx
+from yaqin.training.train import fit, remove_trainer_files
+
+EVALUATION_FOLDER = "evaluation"
+SEEDS_FILE = "seeds.json"
+_log = logging.getLogger(__name__)
+
+
+def run(config: Config, *, name: str, resume: bool = False) -> Path:
+    """Fine-tune every seed of a config, keep the best as the checkpoint and give its folder.
+
+    Args:
+        config: The run.
+        name: Of the checkpoint.
+        resume: Go on with what an interrupted run left in the output folder.
+
+    Raises:
+        YaqinError: Data or encoder are not as they must be, or the output folder is in use.
+    """
+    output = Path(config.run.output)
+    if output.exists() and any(output.iterdir()) and not resume:
+        raise YaqinError(f"{output}: expected a new or empty run.output, found files: add --resume or choose another")
+    train_rows = read_rows([*config.data.train, *config.data.written])
+    dev_rows = read_rows(config.data.dev)
+    refuse_leakage(train_rows, dev_rows, near_duplicate=config.data.near_duplicate)
+    scores: dict[int, float] = {}
+    for seed in config.run.seeds:
+        folder = output / f"seed-{seed}"
+        if not (folder / INFO_FILE).is_file():
+            _log.warning("training seed %d on %d rows", seed, len(train_rows))
+            _train_seed(config, name, seed, folder, train_rows, dev_rows, resume=resume)
+        scores[seed] = Checkpoint(folder).info.scores["macro_f1"]
+    _promote(output, max(scores, key=lambda seed: scores[seed]))
+    body = {
+        "macro_f1": scores,
+        "mean": float(np.mean(list(scores.values()))),
+        "std": float(np.std(list(scores.values()))),
+    }
+    (output / SEEDS_FILE).write_text(json.dumps(body, indent=2) + "\n", encoding="utf-8")
+    return output
+
+
+def _train_seed(
+    config: Config,
+    name: str,
+    seed: int,
+    folder: Path,
+    train_rows: Sequence[LabelledRow],
+    dev_rows: Sequence[LabelledRow],
+    *,
+    resume: bool,
+) -> None:
+    """Train one seed; `yaqin.json` is the last file to appear, so its presence means that all is there."""
+    trainer_folder = folder / "trainer"
+    model, tokenizer, _ = fit(config, train_rows, dev_rows, seed=seed, folder=trainer_folder, resume=resume)
+    staged = folder / "staged"
+    shutil.rmtree(staged, ignore_errors=True)
+    staged.mkdir(parents=True)
+    model.save(staged)
+    tokenizer.save_pretrained(staged)
+    info = CheckpointInfo(
+        name=name,
+        base_model=config.model.encoder,
+        max_length=config.model.max_length,
+        context=config.model.context,
+        context_length=config.model.context_length,
+        config={**config.model_dump(mode="json"), "seed": seed},
+        data=_hashes(config),
+    )
+    finish_checkpoint(staged, info, config, train_rows, dev_rows)
+    (staged / INFO_FILE).rename(staged / f"{INFO_FILE}.last")
+    for path in staged.iterdir():
+        path.replace(folder / path.name.removesuffix(".last"))
+    staged.rmdir()
+    remove_trainer_files(trainer_folder)
+
+
+def finish_checkpoint(
+    folder: Path,
+    info: CheckpointInfo,
+    config: Config,
+    train_rows: Sequence[LabelledRow],
+    dev_rows: Sequence[LabelledRow],
+) -> None:
+    """Export, calibrate and evaluate saved weights with the engine that ships, and write the card."""
+    info.save(folder)
+    export_onnx(folder)
+    info = _calibrated(folder, info, config, dev_rows)
+    info.save(folder)
+    report = evaluate(Tagger.load(folder), dev_rows, train=train_rows, name=info.name)
+    write_report(report, folder / EVALUATION_FOLDER)
+    info = replace(info, scores={**report["overall"], **info.scores})
+    info.save(folder)
+    (folder / CARD_FILE).write_text(model_card(info, report), encoding="utf-8")
+
+
+def _calibrated(folder: Path, info: CheckpointInfo, config: Config, dev_rows: Sequence[LabelledRow]) -> CheckpointInfo:
+    """Fit temperature, claim threshold and confidence quantiles on the development rows."""
+    checkpoint = Checkpoint(folder)
+    inputs = checkpoint.input_encoder().encode([r.text for r in dev_rows], [r.previous for r in dev_rows])
+    logits, claims = Tagger(checkpoint).logits(inputs)
+    is_claim = np.array([row.is_claim for row in dev_rows])
+    gold = np.array([LABELS.index(row.label) for row in dev_rows if row.is_claim])
+    documents = [row.document or str(i) for i, row in enumerate(dev_rows) if row.is_claim]
+    temperature, scores = 1.0, {}
+    if config.calibrate.method == "temperature":
+        temperature = calibrate.fit_temperature(logits[is_claim], gold)
+        scores["ece_cross_fitted"] = calibrate.cross_fitted_ece(
+            logits[is_claim], gold, documents, config.calibrate.folds
+        )
+    probabilities = softmax(logits[is_claim] / temperature)
+    threshold = calibrate.fit_claim_threshold(1 / (1 + np.exp(-claims.astype(np.float64))), is_claim)
+    quantiles = tuple(float(q) for q in calibrate.confidence_quantiles(probabilities))
+    return replace(
+        info,
+        temperature=temperature,
+        claim_threshold=threshold,
+        confidence_quantiles=quantiles,
+        scores=scores,
+    )
+
+
+def _hashes(config: Config) -> dict[str, str]:
+    paths = [*config.data.train, *config.data.written, *config.data.dev]
+    return {path: hashlib.sha256(Path(path).read_bytes()).hexdigest() for path in paths}
+
+
+def _promote(output: Path, seed: int) -> None:
+    """Copy the best seed's checkpoint to the output folder itself."""
+    best = output / f"seed-{seed}"
+    shutil.copytree(best, output, dirs_exist_ok=True, ignore=shutil.ignore_patterns("trainer"))
+
+
+def summary(folder: Path) -> dict[str, Any]:
+    """Give the lines that are printed when a run is done."""
+    info = Checkpoint(folder).info
+    return {"checkpoint": str(folder), "macro-F1": info.scores["macro_f1"], "temperature": info.temperature}
