@@ -1,4 +1,4 @@
-"""YAQIN_SHARED=../shared python benchmarks/boundaries.py.
+"""YAQIN_SHARED=../shared python benchmarks/boundaries.py
 
 Compares sentence boundaries with those marked by reading in 100 articles, `seeds/boundaries.jsonl`: precision,
 recall and F1 of our splitter and, where it is installed (`pip install spacy`), of spaCy's rule sentencizer.
@@ -86,7 +86,9 @@ def systems() -> dict[str, Ends]:
 
 
 def main() -> None:
-    articles = load(Path(os.environ["YAQIN_SHARED"]))
+    if not (shared := os.environ.get("YAQIN_SHARED")):
+        sys.exit("YAQIN_SHARED: expected the folder that holds corpus/news-2k.jsonl.gz, found nothing: set it")
+    articles = load(Path(shared))
     parts = {"written on (0-49)": articles[:50], "unseen (50-99)": articles[50:], "all": articles}
     for outlet in sorted(Counter(article["outlet"] for article in articles)):
         parts[outlet] = [article for article in articles if article["outlet"] == outlet]

@@ -1,6 +1,8 @@
 """The command line: a thin shell over functions of the same names."""
 
+import errno
 import logging
+import os
 import shutil
 import signal
 import sys
@@ -15,14 +17,17 @@ from typing import Annotated, Any
 import typer
 
 from yaqin.inference.checkpoint import Checkpoint, Precision
+from yaqin.inference.compressed import STANDARD_INPUT
 from yaqin.inference.engines import EngineName
 from yaqin.inference.errors import YaqinError
-from yaqin.inference.records import STANDARD_INPUT, Columns
+from yaqin.inference.records import Columns
 from yaqin.inference.writers import OutputFormat
 
 EXIT_MISTAKE = 2
 EXIT_REJECTED = 3
 DEMO_FILE = "yaqin-demo.html"
+DEMO_TITLE = "مثال من الأخبار"
+_FULL_OR_FORBIDDEN = (errno.ENOSPC, errno.EDQUOT, errno.EACCES, errno.EPERM, errno.EROFS)
 
 app = typer.Typer(
     name="yaqin",
@@ -63,9 +68,11 @@ def main() -> None:
             file=sys.stderr,
         )
         sys.exit(interruption.exit_code)
-    except BrokenPipeError:  # the reader of our output has had enough
-        sys.stderr.close()
-        sys.exit(0)
+    except OSError as error:
+        if error.errno not in _FULL_OR_FORBIDDEN:
+            raise
+        _let_go_of_stdout()
+        sys.exit(_complain(f"expected room and permission, found: {error}"))
 
 
 def _interrupt(number: int, frame: FrameType | None) -> None:
@@ -73,8 +80,13 @@ def _interrupt(number: int, frame: FrameType | None) -> None:
 
 
 def _complain(message: str) -> int:
-    print(f"yaqin: {message}", file=sys.stderr)
+    print(f"yaqin: {' '.join(message.splitlines())}", file=sys.stderr)
     return EXIT_MISTAKE
+
+
+def _let_go_of_stdout() -> None:
+    """Drop what could not be written, or Python would try once more at exit and complain (its docs on SIGPIPE)."""
+    os.dup2(os.open(os.devnull, os.O_WRONLY), 1)
 
 
 @app.callback(invoke_without_command=True)
@@ -99,7 +111,7 @@ def demo(checkpoint: CheckpointOption = None) -> None:
     tagged = list(tagger.tag_articles([Article(article_id, text, title)]))
     records = [to_record(sentence) for article in tagged for sentence in article.sentences]
     path = Path(DEMO_FILE)
-    write_report(records, path, title=title, checkpoint=tagger.checkpoint.info.name)
+    write_report(records, path, title=DEMO_TITLE, checkpoint=tagger.checkpoint.info.name)
     print(f"{len(records)} sentences tagged; open {path.resolve()} in a browser")
 
 
@@ -141,6 +153,8 @@ def tag(
             raise YaqinError("--format, --append, --report, --shard and --workers need --output DIR")
         n_rejected = _tag_to_stdout(found, opened, options)
     else:
+        if report and output_format != "jsonl":
+            raise YaqinError(f"--report: expected --format jsonl, found {output_format}")
         with _spooled(found) as inputs:
             n_rejected = _tag_to_folder(inputs, output, opened, options, workers, _parse_shard(shard), append)
         if report:
@@ -151,7 +165,7 @@ def tag(
 
 def _parse_shard(shard: str) -> tuple[int, int]:
     i, slash, n = shard.partition("/")
-    if not (slash and i.isdigit() and n.isdigit() and 1 <= int(i) <= int(n)):
+    if not (slash and i.isdecimal() and n.isdecimal() and 1 <= int(i) <= int(n)):
         raise YaqinError(f"--shard: expected I/N with 1 ≤ I ≤ N, found {shard!r}")
     return int(i), int(n)
 
@@ -185,7 +199,7 @@ def _tag_to_folder(
 
     n_records = None
     if sys.stderr.isatty():
-        n_records = sum(1 for _ in read_records(inputs, options.columns, sentences=options.sentences))
+        n_records = sum(1 for _ in read_records(inputs, options.columns, sentences=options.sentences, warn=False))
     job = Job(inputs, output, checkpoint, options, workers, shard, append)
     with progress_bar(n_records) as progress:
         counts = tag_corpus(job, progress)
@@ -230,10 +244,16 @@ def _tag_to_stdout(inputs: list[tuple[Path, str]], checkpoint: Checkpoint, optio
         if console.is_terminal:
             show(tagged, console)
         else:
-            sys.stdout.buffer.write("".join(to_line(to_record(s)) for s in tagged.sentences).encode("utf-8"))
-            sys.stdout.buffer.flush()
+            try:
+                sys.stdout.buffer.write("".join(to_line(to_record(s)) for s in tagged.sentences).encode("utf-8"))
+                sys.stdout.buffer.flush()
+            except BrokenPipeError:  # the reader has had enough
+                _let_go_of_stdout()
+                raise typer.Exit from None
     if not n_records:
         raise YaqinError("expected articles, found no record")
+    if n_rejected:
+        print(f"yaqin: {n_rejected} of {n_records} records were rejected", file=sys.stderr)
     return n_rejected
 
 
@@ -260,9 +280,11 @@ def hydrate(
     output: Annotated[Path, typer.Option(help="Labelled rows with text to write.")],
 ) -> None:
     """Rebuild labelled news sentences from clones of the public collections."""
+    from yaqin.inference.hydrate import MISSING_SUFFIX
     from yaqin.inference.hydrate import hydrate as rebuild
 
     result = rebuild(labels, clones, output)
     print(f"{result.rows} rows: {result.hydrated} written, {result.missing} missing; {output}", file=sys.stderr)
     if result.missing:
+        print(f"yaqin: see {output}{MISSING_SUFFIX} for what is missing and why", file=sys.stderr)
         raise typer.Exit(EXIT_REJECTED)

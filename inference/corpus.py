@@ -8,19 +8,20 @@ not is done anew, and the bytes of a part depend on its records, the checkpoint 
 import json
 import os
 import shutil
+import signal
 from collections.abc import Callable, Iterator
 from concurrent.futures import Future, ProcessPoolExecutor
 from dataclasses import asdict, dataclass, field
 from importlib.metadata import version
 from itertools import islice
-from multiprocessing import get_context
+from multiprocessing import active_children, get_context
 from pathlib import Path
 from typing import Any
 
 from yaqin.inference.checkpoint import Checkpoint, Precision, file_sha256
 from yaqin.inference.engines import EngineName
 from yaqin.inference.errors import YaqinError
-from yaqin.inference.records import Columns, Record, Rejected, read_records
+from yaqin.inference.records import Columns, Record, Rejected, id_digest, read_records
 from yaqin.inference.tagger import Article, TaggedArticle, TaggedSentence, Tagger
 from yaqin.inference.writers import OutputFormat, to_line, write_sentences
 
@@ -69,7 +70,7 @@ class Job:
 
 @dataclass
 class Counts:
-    """Where the records went: `records == tagged + rejected + already_held`."""
+    """Where the records went: `records == tagged + rejected + already_held`. Parts are those of all shards."""
 
     records: int = 0
     tagged: int = 0
@@ -103,25 +104,28 @@ def tag_corpus(job: Job, progress: Progress | None = None) -> Counts:
     Raises:
         YaqinError: The folder holds another run, the input is empty or unreadable, or the disk is full.
     """
+    if job.append and job.shard != (1, 1):
+        raise YaqinError("expected --append or --shard, found both: what one shard adds would shift the others")
+    if next(read_records(job.inputs, job.options.columns, sentences=job.options.sentences), None) is None:
+        raise YaqinError(f"expected articles in {', '.join(name for _, name in job.inputs)}, found no record")
+    # Before anything is written, so that a checkpoint that does not open leaves no trace.
+    tagger = _tagger(job.checkpoint, job.options, 0 if job.workers == 1 else 1)
     header = _header(job)
-    first, held = _open_output(job, header)
     counts = Counts()
     try:
-        for part, done in _run(job, _parts(job, first, held, counts), progress):
+        first, held = _open_output(job, header)
+        for part, done in _run(job, tagger, _parts(job, first, held, counts), progress):
             counts.tagged += done["tagged"]
             counts.rejected += done["rejected"]
             counts.sentences += done["sentences"]
-            counts.parts += 1
             if progress and job.workers > 1:
                 progress(len(part.records), done["sentences"])
-        _finish(job, header)
+        _finish(job, header, counts.parts)
     except OSError as error:
         raise YaqinError(
             f"{job.output}: expected to write there, found: {error.strerror or error}; committed parts are safe, "
             "the same command goes on from them"
         ) from error
-    if not counts.records:
-        raise YaqinError(f"expected articles in {', '.join(name for _, name in job.inputs)}, found no record")
     return counts
 
 
@@ -132,55 +136,63 @@ def _header(job: Job) -> dict[str, Any]:
         "options": asdict(job.options),
         "versions": {name: version(name) for name in ("yaqin", "onnxruntime", "tokenizers", "numpy")},
         "part_size": PART_SIZE,
+        "append": job.append,
         "inputs": [{"name": name, "sha256": file_sha256(path)} for path, name in job.inputs],
     }
 
 
-def _open_output(job: Job, header: dict[str, Any]) -> tuple[int, set[str]]:
+def _open_output(job: Job, header: dict[str, Any]) -> tuple[int, set[bytes]]:
     """Make the folder, or check that what stands there is this run.
 
     Returns:
-        The index of the first new part and, when appending, the ids already held.
+        The index of the first new part and, when appending, digests of the ids already held.
     """
+    job.output.mkdir(parents=True, exist_ok=True)
+    manifest = job.output / MANIFEST_FILE
+    # Looked at first: another shard may write its manifest at this moment.
+    occupied = any(not path.name.startswith(MANIFEST_FILE) for path in job.output.iterdir())
+    if manifest.is_file():
+        _refuse_another_run(job, _read_manifest(manifest), header)
+    elif occupied:
+        raise YaqinError(f"{job.output}: expected an empty folder or one of yaqin's, found other files")
+    _write_json(manifest, {**header, "complete": False})
+    if not job.append:
+        return 0, set()
+    parts = _committed(job.output)
+    held = {
+        id_digest(json.loads(line)["article_id"])
+        for part in parts
+        for line in (part / ARTICLES_FILE).open(encoding="utf-8")
+    }
+    # Not the number of parts: those of an interrupted run may have gaps.
+    return max((int(part.name.removeprefix("part-")) + 1 for part in parts), default=0), held
+
+
+def _read_manifest(path: Path) -> dict[str, Any]:
     try:
-        job.output.mkdir(parents=True, exist_ok=True)
-        manifest = job.output / MANIFEST_FILE
-        if manifest.is_file():
-            _refuse_another_run(job, json.loads(manifest.read_text(encoding="utf-8")), header)
-        elif any(job.output.iterdir()):
-            raise YaqinError(f"{job.output}: expected an empty folder or one of yaqin's, found other files")
-        for stale in job.output.glob("part-*.tmp-*"):
-            shutil.rmtree(stale, ignore_errors=True)
-        if not (job.append and manifest.is_file()):
-            _write_json(manifest, {**header, "complete": False})
-            return 0, set()
-        parts = _committed(job.output)
-        held = {
-            json.loads(line)["article_id"] for part in parts for line in (part / ARTICLES_FILE).open(encoding="utf-8")
-        }
-        return len(parts), held
-    except OSError as error:
-        raise YaqinError(f"{job.output}: expected a folder to write to, found: {error.strerror or error}") from error
+        return dict(json.loads(path.read_text(encoding="utf-8")))
+    except (ValueError, TypeError) as error:
+        raise YaqinError(f"{path}: expected a manifest of yaqin, found another file: choose another folder") from error
 
 
 def _refuse_another_run(job: Job, found: dict[str, Any], header: dict[str, Any]) -> None:
     expected = json.loads(json.dumps(header))
-    keys = [key for key in expected if key != "inputs" or not job.append]
+    keys = [key for key in expected if not (job.append and key in ("inputs", "append"))]
     different = [key for key in keys if found.get(key) != expected[key]]
     if different:
         raise YaqinError(
             f"{job.output}: holds another run; different: {', '.join(different)}. "
-            "Choose another folder" + ("" if "inputs" not in different else ", or add new records with --append")
+            "Choose another folder" + (", or add new records with --append" if "inputs" in different else "")
         )
 
 
-def _parts(job: Job, first: int, held: set[str], counts: Counts) -> Iterator[_Part]:
+def _parts(job: Job, first: int, held: set[bytes], counts: Counts) -> Iterator[_Part]:
     """Cut the records that are not held yet into parts; give those of this shard that are not committed."""
 
     def fresh() -> Iterator[Record]:
         for record in read_records(job.inputs, job.options.columns, sentences=job.options.sentences):
             counts.records += 1
-            if isinstance(record, Article) and record.id in held:
+            if isinstance(record, Article) and id_digest(record.id) in held:
                 counts.already_held += 1
             else:
                 yield record
@@ -194,15 +206,16 @@ def _parts(job: Job, first: int, held: set[str], counts: Counts) -> Iterator[_Pa
         else:
             counts.records -= len(records)
         index += 1
+        counts.parts = index
 
 
-def _run(job: Job, parts: Iterator[_Part], progress: Progress | None) -> Iterator[tuple[_Part, dict[str, Any]]]:
+def _run(
+    job: Job, tagger: Tagger, parts: Iterator[_Part], progress: Progress | None
+) -> Iterator[tuple[_Part, dict[str, Any]]]:
     """Do the parts, in this process or in several; only a few wait in memory at a time."""
     if job.workers == 1:
-        tagger: Tagger | None = None
         for part in parts:
             if (done := _committed_part(part)) is None:
-                tagger = tagger or _tagger(job.checkpoint, job.options, 0)
                 done = _tag_part(tagger, part, progress)
             elif progress:
                 progress(len(part.records), done["sentences"])
@@ -210,20 +223,26 @@ def _run(job: Job, parts: Iterator[_Part], progress: Progress | None) -> Iterato
         return
     arguments = (job.checkpoint.folder, job.options)
     with ProcessPoolExecutor(job.workers, get_context("spawn"), _start_worker, arguments) as pool:
-        waiting: list[tuple[_Part, Future[dict[str, Any]]]] = []
-        for part in parts:
-            waiting.append((part, pool.submit(_work, part)))
-            if len(waiting) > job.workers:
-                oldest, future = waiting.pop(0)
-                yield oldest, future.result()
-        for part, future in waiting:
-            yield part, future.result()
+        try:
+            waiting: list[tuple[_Part, Future[dict[str, Any]]]] = []
+            for part in parts:
+                waiting.append((part, pool.submit(_work, part)))
+                if len(waiting) > job.workers:
+                    oldest, future = waiting.pop(0)
+                    yield oldest, future.result()
+            for part, future in waiting:
+                yield part, future.result()
+        except BaseException:  # an interruption does not wait for parts that are half done
+            for worker in active_children():
+                worker.terminate()
+            raise
 
 
 _worker_tagger: list[Tagger] = []
 
 
 def _start_worker(folder: Path, options: Options) -> None:
+    signal.signal(signal.SIGINT, signal.SIG_IGN)  # of Ctrl-C the parent tells them
     _worker_tagger[:] = [_tagger(Checkpoint(folder), options, 1)]
 
 
@@ -311,17 +330,20 @@ def _committed(output: Path) -> list[Path]:
     return sorted(path.parent for path in output.glob(f"part-?????/{PART_FILE}"))
 
 
-def _finish(job: Job, header: dict[str, Any]) -> None:
+def _finish(job: Job, header: dict[str, Any], n_parts: int) -> None:
     """Gather the parts: `articles.jsonl` of the whole, and the manifest with every part's checksums."""
     parts = _committed(job.output)
     temporary = job.output / f"{ARTICLES_FILE}.tmp-{os.getpid()}"
     with temporary.open("wb") as file:
         for part in parts:
             file.write((part / ARTICLES_FILE).read_bytes())
+            for stale in job.output.glob(f"{part.name}.tmp-*"):  # of a killed run; other shards are at work on the rest
+                shutil.rmtree(stale, ignore_errors=True)
     temporary.replace(job.output / ARTICLES_FILE)
     done = [json.loads((part / PART_FILE).read_text(encoding="utf-8")) for part in parts]
     totals = {key: sum(part[key] for part in done) for key in ("records", "tagged", "rejected", "sentences")}
-    _write_json(job.output / MANIFEST_FILE, {**header, **totals, "parts": done, "complete": job.shard == (1, 1)})
+    complete = job.append or len(parts) == n_parts
+    _write_json(job.output / MANIFEST_FILE, {**header, **totals, "parts": done, "complete": complete})
 
 
 def _write_json(path: Path, content: dict[str, Any]) -> None:

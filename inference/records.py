@@ -2,20 +2,17 @@
 
 import base64
 import csv
-import gzip
-import io
 import json
-import sys
-import zlib
+import logging
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from datetime import date
 from hashlib import blake2b
+from itertools import repeat
 from pathlib import Path
-from typing import IO, Any
+from typing import Any
 
-import zstandard
-
+from yaqin.inference.compressed import BROKEN, STANDARD_INPUT, open_bytes
 from yaqin.inference.errors import MissingExtraError, YaqinError
 from yaqin.inference.tagger import Article
 
@@ -23,7 +20,9 @@ MAX_RECORD_BYTES = 4_000_000
 """A larger record is rejected: no article is that long, and memory stays bounded."""
 _KEPT_BYTES = 64_000
 """So many raw bytes of a rejected record are kept."""
-STANDARD_INPUT = "-"
+_NO_ID = (None, "")
+
+_log = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True)
@@ -72,9 +71,12 @@ def find_inputs(paths: Iterable[str]) -> list[tuple[Path, str]]:
         if str(path) == STANDARD_INPUT:
             found.append((path, "standard input"))
         elif path.is_dir():
-            inside = sorted(p for p in path.rglob("*") if p.is_file() and _reader(p))
+            files = sorted(p for p in path.rglob("*") if p.is_file())
+            inside = [p for p in files if _reader(p)]
             if not inside:
                 raise YaqinError(f"{path}: expected {_KNOWN} in the folder, found none")
+            if len(inside) < len(files):
+                _log.warning("%s: %d files with other extensions were skipped", path, len(files) - len(inside))
             found += [(p, p.relative_to(path).as_posix()) for p in inside]
         elif not path.exists():
             raise YaqinError(f"{path}: expected a file or folder of articles, found nothing")
@@ -86,7 +88,7 @@ def find_inputs(paths: Iterable[str]) -> list[tuple[Path, str]]:
 
 
 def read_records(
-    inputs: Iterable[tuple[Path, str]], columns: Columns = Columns(), *, sentences: bool = False
+    inputs: Iterable[tuple[Path, str]], columns: Columns = Columns(), *, sentences: bool = False, warn: bool = True
 ) -> Iterator[Record]:
     """Read every record of the inputs, in order. An id seen before is rejected as a duplicate.
 
@@ -94,21 +96,27 @@ def read_records(
         inputs: What `find_inputs` found.
         columns: Names of the fields.
         sentences: Records are single sentences and may carry `previous`.
+        warn: Log at the end how many records had no id.
 
     Raises:
         YaqinError: A file cannot be opened, or a table has no column of text.
     """
     seen: set[bytes] = set()
+    n_numbered = 0
     for path, name in inputs:
         reader = _read_json_lines if str(path) == STANDARD_INPUT else _reader(path)
         assert reader is not None
         try:
             for record in reader(path, name, columns):
+                n_numbered += isinstance(record, _Raw) and record.fields.get("id") in _NO_ID
                 yield _checked(record, seen, sentences)
-        except (EOFError, gzip.BadGzipFile, zlib.error, zstandard.ZstdError) as error:
+        except BROKEN as error:
             yield Rejected(f"the compressed file is broken from here on: {error}", name, 0, b"")
-        except OSError as error:
-            raise YaqinError(f"{path}: expected a readable file, found: {error.strerror or error}") from error
+        except (OSError, csv.Error) as error:
+            found = getattr(error, "strerror", None) or error
+            raise YaqinError(f"{path}: expected a readable file, found: {found}") from error
+    if n_numbered and warn:
+        _log.warning("%d records without an id were numbered file:line", n_numbered)
 
 
 def _checked(record: "_Raw | Rejected", seen: set[bytes], sentences: bool) -> Record:
@@ -118,14 +126,14 @@ def _checked(record: "_Raw | Rejected", seen: set[bytes], sentences: bool) -> Re
         article = _article(record, sentences)
     except ValueError as error:
         return Rejected(str(error), record.file, record.line, record.raw())
-    key = _digest(article.id)
+    key = id_digest(article.id)
     if key in seen:
         return Rejected(f"the id {article.id!r} was seen before in this run", record.file, record.line, record.raw())
     seen.add(key)
     return article
 
 
-def _digest(article_id: str) -> bytes:
+def id_digest(article_id: str) -> bytes:
     """Stand in for an id in 16 bytes, so that the ids of millions of articles fit into memory."""
     return blake2b(article_id.encode("utf-8", "surrogatepass"), digest_size=16).digest()
 
@@ -160,8 +168,10 @@ def _article(raw: _Raw, sentences: bool) -> Article:
         raise ValueError(f'expected a string in "text", found {found}')
     if title is not None and not isinstance(title, str):
         raise ValueError(f'expected a string in "title", found {type(title).__name__}')
-    if not text.strip() and not (title or "").strip():
+    if not text.strip() and (sentences or not (title or "").strip()):
         raise ValueError("expected text or a title, found white space")
+    if len(text) + len(title or "") > MAX_RECORD_BYTES:  # in a table only: lines are measured before they are parsed
+        raise ValueError(f"expected at most {MAX_RECORD_BYTES} characters, found more")
     extra = dict(raw.extra)
     previous = extra.pop("previous", None) if sentences else None
     return Article(
@@ -176,7 +186,7 @@ def _article(raw: _Raw, sentences: bool) -> Article:
 
 
 def _id(value: Any, raw: _Raw) -> str:
-    if value is None or value == "":
+    if value in _NO_ID:
         return f"{raw.file}:{raw.line}"
     if isinstance(value, bool) or not isinstance(value, str | int):
         raise ValueError(f'expected a string or a whole number in "id", found {type(value).__name__}')
@@ -197,18 +207,8 @@ def _named(content: Mapping[str, Any], columns: Columns, file: str, line: int, s
     return _Raw(fields, extra, file, line, source)
 
 
-def _open(path: Path) -> IO[bytes]:
-    if str(path) == STANDARD_INPUT:
-        return sys.stdin.buffer
-    if path.suffix == ".gz":
-        return gzip.open(path)  # type: ignore[return-value]
-    if path.suffix == ".zst":
-        return io.BufferedReader(zstandard.ZstdDecompressor().stream_reader(path.open("rb"), read_across_frames=True))
-    return path.open("rb")
-
-
 def _read_json_lines(path: Path, name: str, columns: Columns) -> Iterator[_Raw | Rejected]:
-    with _open(path) as file:
+    with open_bytes(path) as file:
         number = 0
         while line := file.readline(MAX_RECORD_BYTES + 1):
             number += 1
@@ -252,23 +252,33 @@ def _read_csv(path: Path, name: str, columns: Columns) -> Iterator[_Raw | Reject
     csv.field_size_limit(MAX_RECORD_BYTES)
     # Bytes that are no UTF-8 become lone surrogates, by which the row is known and given back unharmed.
     with path.open(encoding="utf-8-sig", errors="surrogateescape", newline="") as file:
-        rows = csv.DictReader(file)
+        lines: list[str] = []  # those of the row that is read
+
+        def remembered() -> Iterator[str]:
+            for line in file:
+                lines.append(line)
+                yield line
+
+        def raw() -> bytes:
+            return "".join(lines).encode("utf-8", "surrogateescape")
+
+        rows = csv.DictReader(remembered(), strict=True)  # strict: an open quote must not swallow rows in silence
         _need_text(rows.fieldnames or [], columns, path)
         while True:
+            lines.clear()
             try:
                 row = next(rows, None)
             except csv.Error as error:
-                yield Rejected(f"expected a CSV row, found: {error}", name, rows.line_num, b"")
+                yield Rejected(f"expected a CSV row, found: {error}", name, rows.reader.line_num, raw())
                 continue
             if row is None:
                 return
-            raw = json.dumps(row, ensure_ascii=False).encode("utf-8", "surrogateescape")
             if None in row:
-                yield Rejected("expected as many cells as the header has, found more", name, rows.line_num, raw)
+                yield Rejected("expected as many cells as the header has, found more", name, rows.line_num, raw())
             elif any("\udc80" <= c <= "\udcff" for value in row.values() for c in value or ""):
-                yield Rejected("expected UTF-8, found other bytes", name, rows.line_num, raw)
+                yield Rejected("expected UTF-8, found other bytes", name, rows.line_num, raw())
             else:
-                yield _named(row, columns, name, rows.line_num, raw)
+                yield _named(row, columns, name, rows.line_num, raw())
 
 
 def _read_parquet(path: Path, name: str, columns: Columns) -> Iterator[_Raw | Rejected]:
@@ -282,18 +292,20 @@ def _read_parquet(path: Path, name: str, columns: Columns) -> Iterator[_Raw | Re
         _need_text(file.schema_arrow.names, columns, path)
         number = 0
         for batch in file.iter_batches(batch_size=256):
-            for row in batch.to_pylist():
+            for row in map(batch.slice, range(len(batch)), repeat(1)):
                 number += 1
-                yield _named(row, columns, name, number)
-    except (pyarrow.ArrowException, UnicodeDecodeError) as error:
+                try:
+                    yield _named(row.to_pylist()[0], columns, name, number)
+                except UnicodeDecodeError as error:
+                    yield Rejected(f"expected UTF-8, found other bytes: {error}", name, number, error.object)
+    except pyarrow.ArrowException as error:
         raise YaqinError(f"{path}: expected Parquet, found a broken file: {error}") from error
 
 
 def _need_text(names: Iterable[str], columns: Columns, path: Path) -> None:
     if columns.text not in names:
-        raise YaqinError(
-            f"{path}: expected a column {columns.text!r}, found {', '.join(names) or 'none'}: name it with --text-column"
-        )
+        found = ", ".join(names) or "none"
+        raise YaqinError(f"{path}: expected a column {columns.text!r}, found {found}: name it with --text-column")
 
 
 _READERS = {

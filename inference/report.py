@@ -24,8 +24,8 @@ MAX_ARTICLES = 2_000
 """A page shows at most so many articles: about 50,000 sentences, which a browser still opens."""
 SEED_ARTICLE = "000_af954e7e27d2101d.txt"
 
-_Record = Mapping[str, Any]  # a tagged sentence as the design fixes it
 _log = logging.getLogger(__name__)
+_Record = Mapping[str, Any]  # a tagged sentence as the design fixes it
 _OPEN_LIST = 12  # a longer list of articles starts folded
 _LINK_LENGTH = 120  # characters of a headline in the list of articles
 
@@ -46,19 +46,17 @@ _NAMES = {
     "cue": "دليل",
     "source": "مصدر",
 }
+_ORDER = (*LABELS, NO_CLAIM)
 _FLAGS, _EVIDENCE = ("uncertain", "truncated"), ("cue", "source")
 
 
 def render(records: Iterable[Mapping[str, Any]], *, title: str, checkpoint: str) -> str:
-    """Render tagged sentences as one self-contained page.
+    """Render one self-contained page that can be written as UTF-8, whatever the corpus holds.
 
     Args:
         records: Sentences as the design fixes them, those of one article together and in order.
         title: Heading of the page.
         checkpoint: Name of the checkpoint that tagged them.
-
-    Returns:
-        HTML that is safe to write as UTF-8, whatever the corpus holds.
     """
     groups = groupby(records, key=lambda record: record["article_id"])
     articles: list[str] = []
@@ -211,30 +209,26 @@ def _marked(record: _Record) -> str:
 
 def _mark(piece: str, evidence: _Record) -> str:
     detail = evidence.get("signal") or evidence.get("kind")
-    title = " ".join([_NAMES[evidence["type"]], evidence["type"]] + ([f"({detail})"] if detail else []))
+    title = _plain(f"{_NAMES[evidence['type']]} {evidence['type']}" + (f" ({detail})" if detail else ""))
     signal = f" {evidence['signal']}" if evidence.get("signal") in LABELS else ""
-    return f'<mark class="{evidence["type"]}{signal}" title="{_plain(title)}">{piece}</mark>'
+    return f'<mark class="{evidence["type"]}{signal}" title="{title}">{piece}</mark>'
 
 
 def _bar(counts: Counter[str]) -> str:
     """Draw the share of each tag as one bar that begins at the right, as its readers do."""
-    total, right = counts.total(), 100.0
-    parts = []
-    for tag in (*LABELS, NO_CLAIM):
-        width = 100 * counts[tag] / total if total else 0
-        right -= width
-        if width:
-            parts.append(f'<rect class="{tag}" x="{right:.2f}" y="0" width="{width:.2f}" height="8"/>')
-    box = 'viewBox="0 0 100 8" preserveAspectRatio="none"'
-    return f'<svg class="bar" {box} aria-hidden="true">{"".join(parts)}</svg>'
+    left, parts = 100.0, ""
+    for tag in filter(counts.get, _ORDER):
+        width = 100 * counts[tag] / counts.total()
+        left -= width
+        parts += f'<rect class="{tag}" x="{left:.2f}" y="0" width="{width:.2f}" height="8"/>'
+    return f'<svg class="bar" viewBox="0 0 100 8" preserveAspectRatio="none" aria-hidden="true">{parts}</svg>'
 
 
 def _share(counts: Counter[str]) -> str:
     items = "".join(
         f'<li class="{tag}">{_icon(tag)}{_NAMES[tag]} <bdi dir="ltr">{counts[tag]:,}</bdi> '
         f'<bdi dir="ltr">({counts[tag] / counts.total():.0%})</bdi></li>'
-        for tag in (*LABELS, NO_CLAIM)
-        if counts[tag]
+        for tag in filter(counts.get, _ORDER)
     )
     return f'<div class="share">{_bar(counts)}<ul class="small">{items}</ul></div>'
 

@@ -10,7 +10,7 @@ import re
 
 _STOPS = ".!?؟۔…"
 _QUOTES = "\"'"  # these open and close: only one without a letter after it is taken to close
-_CLOSERS = "»”’)\\]}"
+_CLOSERS = "»”’)}\\]"  # the last one escaped, for the classes below
 _BREAKS = "\n\r\v\f\x85\u2028\u2029"
 # Signs without width (bidi marks and isolates, joiners, byte order mark) cling to punctuation and say nothing.
 _MARKS = "\u00ad\u061c\u200b-\u200f\u202a-\u202e\u2060-\u2069\ufeff"
@@ -32,18 +32,16 @@ _WORDING = re.compile(rf"[^\s{_MARKS}{_STOPS}{_CLOSERS}]|\Z")
 # or without «و» before it. A lone letter after a number is a unit («2012 م.») and ends as words do. `re` takes
 # diacritics for no part of a word, so they are named.
 ABBREVIATIONS = ("أد", "اد", "Dr", "Gen", "Mr", "Mrs", "Ms", "Prof", "St")
-_ABBREVIATED = re.compile(
-    rf"(?:^|[^\w\u064b-\u065f\u0670]|ـ)(?<!\d\s)و?(?:[^\W\d_]|{'|'.join(ABBREVIATIONS)})$"
-)
+_ABBREVIATED = re.compile(rf"(?:^|[^\w\u064b-\u065f\u0670]|ـ)(?<!\d\s)و?(?:[^\W\d_]|{'|'.join(ABBREVIATIONS)})$")
 # Without a space a dot may be part of a number (3.5), of a name in Latin letters (site.net) or follow a name that
 # one letter hides («محمد.ع»).
 _GLUED = re.compile(r"\d\.\d|[0-9A-Za-z]\.[0-9A-Za-z]|\w\.[^\W\d_](?!\w)")
 
-# No sentence ends with one of these. «على» is missing: as often it is the name Ali at the end of a byline.
-PARTICLES = frozenset(
-    ["في", "فى", "من", "إلى", "الى", "إلي", "عن", "مع", "أن", "إن", "ان", "أنه", "أنها", "التي", "التى", "الذي", "الذى", "الذين", "أو", "ثم", "بين", "منذ", "لدى", "ضد", "خلال", "نحو"]
+# No sentence ends like this. «على» is missing: as often it is the name Ali at the end of a byline.
+_UNFINISHED = re.compile(
+    r"(?:[،,]|(?:^|\s)(?:في|فى|من|إلى|الى|إلي|عن|مع|أن|إن|ان|أنه|أنها|التي|التى|الذي|الذى|الذين|أو|ثم|بين|منذ|لدى|ضد|خلال|نحو))$"
 )
-_CONTEXT = 12  # characters, more than the longest entry of both tables
+_CONTEXT = 12  # characters, more than the longest of these words
 _HEADING = 60  # characters: half of all headlines and nearly all bylines are shorter, most sentences longer
 _ANCHOR = 25  # characters: the text of a link, which some sites print on a line of its own
 
@@ -85,14 +83,17 @@ def _is_end(text: str, place: re.Match[str], wording: int) -> bool:
     before = _MARK.sub("", text[max(wording, at - _CONTEXT) : at])
     if before.endswith("("):  # «(...)» and «(!)» comment on a sentence
         return False
-    signs = place["stop"] + place["tail"]
+    signs = _MARK.sub("", place["stop"] + place["tail"])
     if set("!?؟") & set(signs):  # inside a quoted title the sentence goes on: «من يحكم؟» الذي
-        return after == "و" or not any(sign in signs for sign in _QUOTES + _CLOSERS)
-    if len(place["stop"]) > 1 or "…" in signs:  # dots tie the halves of a heading, and in prose clauses too
-        return at - wording > _HEADING and (after == "و" or len(place["stop"]) > 2 or "…" in signs)
+        return after == "و" or not set(_QUOTES + _CLOSERS) & set(signs)
+    if "…" in signs:
+        return True
+    n_dots = len(place["stop"])
+    if n_dots > 1:  # two tie the halves of a heading, and clauses of prose too; three seldom do
+        return at - wording > _HEADING and (n_dots > 2 or after == "و")
     if before.isdigit() and at - wording <= 3:  # the number of an item
         return False
-    if place.end() == at + 1 and _GLUED.match(before[-1:] + text[at : at + 3]):
+    if signs == "." and not place["gap"] and _GLUED.match(before[-1:] + "." + text[place.end() : place.end() + 2]):
         return False
     return not _ABBREVIATED.search(before)
 
@@ -100,10 +101,10 @@ def _is_end(text: str, place: re.Match[str], wording: int) -> bool:
 def _continues(text: str, place: re.Match[str], wording: int, line: int) -> bool:
     """Tell whether a line without a stop is broken inside its sentence, as in hard-wrapped text."""
     at = place.start()
-    last_word = (text[max(wording, at - _CONTEXT) : at].split() or [""])[-1]
-    if last_word.endswith(":"):  # a byline, or a list follows
+    before = text[max(wording, at - _CONTEXT) : at].rstrip()
+    if before.endswith(":"):  # a byline, or a list follows
         return False
-    if last_word in PARTICLES or last_word.endswith(("،", ",")):
+    if _UNFINISHED.search(before):
         return True
     nearby = place.end() + _ANCHOR
     by_anchor = at - max(line, wording) <= _ANCHOR or nearby >= len(text) or _BREAK.search(text, place.end(), nearby)

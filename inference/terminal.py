@@ -49,7 +49,7 @@ def progress_bar(n_records: int | None) -> Iterator[corpus.Progress]:
 
 def show(article: TaggedArticle, console: Console) -> None:
     """Print one article, a sentence a line, each with its tag and probability."""
-    console.rule(Text(article.article.id), style="dim")
+    console.rule(Text(_visible(article.article.id)), style="dim")
     for sentence in article.sentences:
         shape, colour = STYLES.get(sentence.tag or "", ("·", "dim"))
         probability = f"{max(sentence.probabilities.values()):4.0%}" if sentence.tag else "    "
@@ -59,4 +59,4 @@ def show(article: TaggedArticle, console: Console) -> None:
 
 def _visible(text: str) -> str:
     """Replace what could disturb a terminal: control characters, bidi overrides, lone surrogates."""
-    return "".join(c if c.isprintable() or c == " " else "\N{REPLACEMENT CHARACTER}" for c in text)
+    return "".join(c if c.isprintable() else " " if c.isspace() else "\N{REPLACEMENT CHARACTER}" for c in text)

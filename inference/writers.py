@@ -42,11 +42,11 @@ def to_record(sentence: TaggedSentence) -> dict[str, Any]:
 
 def to_line(record: dict[str, Any]) -> str:
     """Give a JSON line; lone surrogates are escaped, so that it can always be written as UTF-8."""
-    line = json.dumps(record, ensure_ascii=False)
+    line = json.dumps(record, ensure_ascii=False, default=str)  # str: dates of a Parquet file
     try:
         line.encode("utf-8")
     except UnicodeEncodeError:
-        line = json.dumps(record)
+        line = json.dumps(record, default=str)
     return line + "\n"
 
 
@@ -75,19 +75,21 @@ def write_sentences(path: Path, sentences: Iterable[TaggedSentence], output_form
 def _write_jsonl(path: Path, sentences: Iterable[TaggedSentence]) -> int:
     n = 0
     with path.open("w", encoding="utf-8", newline="\n") as file:
-        for n, sentence in enumerate(sentences, 1):
+        for sentence in sentences:
             file.write(to_line(to_record(sentence)))
+            n += 1
     return n
 
 
 def _write_csv(path: Path, sentences: Iterable[TaggedSentence]) -> int:
     n = 0
     with path.open("w", encoding="utf-8", newline="") as file:
-        writer = csv.DictWriter(file, [field.name for field in _fields()], lineterminator="\n")
+        writer = csv.DictWriter(file, [field.name for field in _fields()])
         writer.writeheader()
-        for n, sentence in enumerate(sentences, 1):
+        for sentence in sentences:
             row = flat(to_record(sentence))
             writer.writerow({name: _neutral(value) for name, value in row.items()})
+            n += 1
     return n
 
 

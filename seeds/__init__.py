@@ -1,0 +1,1 @@
+"""The seed article (package data) and, in the repository, the labelled data."""

@@ -40,7 +40,7 @@ def cross_fitted_ece(logits: np.ndarray, gold: np.ndarray, documents: Sequence[s
     clusters = cluster_indices(documents)
     n_documents = int(clusters.max()) + 1
     if n_documents < folds:
-        raise YaqinError(f"calibrate.folds: expected at most one fold a document, found {folds} for {n_documents}")
+        raise YaqinError(f"calibrate.folds: expected at most one a document, {n_documents}, found {folds}")
     probabilities = np.empty_like(logits, dtype=np.float64)
     for rest, fold in GroupKFold(folds).split(logits, groups=clusters):
         probabilities[fold] = softmax(logits[fold] / fit_temperature(logits[rest], gold[rest]), axis=1)
@@ -66,5 +66,5 @@ def fit_claim_threshold(claim_probabilities: np.ndarray, is_claim: np.ndarray) -
 
 
 def confidence_quantiles(probabilities: np.ndarray) -> tuple[float, ...]:
-    """Give the highest class probability at 0, 1, … 100 % of rows: what `--withhold` reads. *Shape:* ``(n, 4)``"""
+    """Give the highest class probability at 0, 1, … 100 % of rows, for `--withhold`. *Shape:* ``(101,)``."""
     return tuple(float(q) for q in np.quantile(probabilities.max(axis=1), np.linspace(0, 1, 101)))

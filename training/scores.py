@@ -1,6 +1,6 @@
 """Scores of tags against gold labels: plain functions over arrays, and the dataclasses they fill."""
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import asdict, dataclass
 from typing import Any
 
@@ -48,6 +48,14 @@ class Classification:
 
 
 @dataclass(frozen=True)
+class TagPrecision:
+    """What a reader sees of one tag: how many rows got it, and how many of these have it as their gold label."""
+
+    precision: float | None
+    n_tagged: int
+
+
+@dataclass(frozen=True)
 class Bin:
     """Rows whose confidence lies in ``(lower, upper]``; the means are None where there are none."""
 
@@ -56,6 +64,19 @@ class Bin:
     n: int
     confidence: float | None
     accuracy: float | None
+
+
+@dataclass(frozen=True)
+class Curves:
+    """What the pictures show.
+
+    Attributes:
+        reliability: The bins that the calibration error sums over.
+        risk_coverage: Error rate over the most certain 1, 2, … 100 % of rows. *Shape:* ``(100,)``
+    """
+
+    reliability: list[Bin]
+    risk_coverage: list[float]
 
 
 @dataclass(frozen=True)
@@ -70,24 +91,22 @@ class Scores:
         n_documents: The articles they come from.
         classes: Agreement of the classes.
         ece: Expected calibration error (Guo et al. 2017).
-        reliability: The bins it sums over.
         aurc: Area under the risk-coverage curve (Geifman & El-Yaniv 2017), lower is better.
         accuracy_at_80: Accuracy over the most certain 80 %.
-        risk_coverage: Error rate over the most certain 1, 2, … 100 % of rows. *Shape:* ``(100,)``
-        no_claim: Detection of rows without a claim at the checkpoint's threshold.
-        tag_precision: What a reader sees: of all rows that got a tag, how many have it as their gold label.
+        no_claim: Detection of rows without a claim, at the checkpoint's threshold.
+        tag_precision: Of each tag as it is given out.
+        curves: Calibration and selection in detail.
     """
 
     n_rows: int
     n_documents: int
     classes: Classification
     ece: float
-    reliability: list[Bin]
     aurc: float
     accuracy_at_80: float
-    risk_coverage: list[float]
     no_claim: ClassScores
-    tag_precision: dict[str, dict[str, float | int]]
+    tag_precision: dict[str, TagPrecision]
+    curves: Curves
 
     def to_json(self) -> dict[str, Any]:
         """Give plain dictionaries, lists and numbers, with the entries of `classes` at the top level."""
@@ -98,9 +117,7 @@ class Scores:
 def score(
     gold: Sequence[str],
     probabilities: np.ndarray,
-    claim_probabilities: np.ndarray,
-    *,
-    claim_threshold: float,
+    tagged: np.ndarray,
     documents: Sequence[str],
 ) -> Scores:
     """Score calibrated probabilities.
@@ -108,35 +125,32 @@ def score(
     Args:
         gold: Labels, `none` among them; at least one is a claim.
         probabilities: Of the four classes. *Shape:* ``(n, 4)``
-        claim_probabilities: That a row makes a claim. *Shape:* ``(n,)``
-        claim_threshold: Below it a row gets no tag.
+        tagged: Whether a row got a tag, that is, was taken for a claim. *Shape:* ``(n,)``, booleans
         documents: Article of each row; an empty one stands for an article of its own.
     """
     labels = np.asarray(gold)
     is_claim = labels != NO_CLAIM
-    index, claim_documents = _indices(labels[is_claim]), np.asarray(documents)[is_claim]
+    index, claim_documents = label_indices(labels[is_claim]), np.asarray(documents)[is_claim]
     claims = probabilities[is_claim]
     confidence, correct = claims.max(axis=1), claims.argmax(axis=1) == index
     bins = reliability_bins(confidence, correct)
     risks = risk_curve(confidence, correct)
     n = len(risks)
-    tagged = claim_probabilities >= claim_threshold
     return Scores(
         n_rows=len(labels),
         n_documents=int(cluster_indices(documents).max()) + 1,
         classes=classify(index, claims.argmax(axis=1), claim_documents.tolist()),
         ece=calibration_error(bins),
-        reliability=bins,
         aurc=float(risks.mean()),
         accuracy_at_80=1 - float(risks[_kept(COVERAGE, n)]),
-        risk_coverage=[float(risks[_kept(percent / 100, n)]) for percent in range(1, 101)],
         no_claim=_class_scores(~is_claim, ~tagged, [True])[0],
         tag_precision=_tag_precision(labels[tagged], probabilities[tagged].argmax(axis=1)),
+        curves=Curves(bins, [float(risks[_kept(percent / 100, n)]) for percent in range(1, 101)]),
     )
 
 
 def classify(gold: np.ndarray, predicted: np.ndarray, documents: Sequence[str]) -> Classification:
-    """Score predicted classes; both arrays hold indices into `LABELS`. *Shape:* ``(n,)``"""
+    """Score predicted classes; both arrays hold indices into `LABELS`. *Shape:* ``(n,)``."""
     confusion = confusion_matrix(gold, predicted, labels=range(len(LABELS)))
     per_class = _class_scores(gold, predicted, list(range(len(LABELS))))
     return Classification(
@@ -162,7 +176,8 @@ def bootstrap_interval(
     size = len(LABELS)
     confusions = np.zeros((n_clusters, size * size))
     np.add.at(confusions, (clusters, gold * size + predicted), 1)
-    weights = np.random.default_rng(seed).multinomial(n_clusters, np.full(n_clusters, 1 / n_clusters), N_RESAMPLES)
+    evenly = np.full(n_clusters, 1 / n_clusters)
+    weights = np.random.default_rng(seed).multinomial(n_clusters, evenly, N_RESAMPLES)
     resampled = _macro_f1((weights @ confusions).reshape(N_RESAMPLES, size, size))
     low, high = np.percentile(resampled, [2.5, 97.5])
     return float(low), float(high)
@@ -182,13 +197,13 @@ def reliability_bins(confidence: np.ndarray, correct: np.ndarray) -> list[Bin]:
 
 
 def calibration_error(bins: Sequence[Bin]) -> float:
-    """Give the expected calibration error: the mean gap of accuracy and confidence (Guo et al. 2017, eq. 5)."""
-    gaps = [b.n * abs(b.accuracy - b.confidence) for b in bins if b.accuracy is not None and b.confidence is not None]
+    """Give the expected calibration error, the mean gap of accuracy and confidence (Guo et al. 2017, eq. 5)."""
+    gaps = (b.n * abs((b.accuracy or 0.0) - (b.confidence or 0.0)) for b in bins)
     return sum(gaps) / sum(b.n for b in bins)
 
 
 def risk_curve(confidence: np.ndarray, correct: np.ndarray) -> np.ndarray:
-    """Give the error rate over the 1, 2, … n most certain rows. *Shape:* ``(n,)``
+    """Give the error rate over the 1, 2, … n most certain rows. *Shape:* ``(n,)``.
 
     Rows of equal confidence share their mean error, so that the curve does not depend on the order of rows.
     """
@@ -198,23 +213,24 @@ def risk_curve(confidence: np.ndarray, correct: np.ndarray) -> np.ndarray:
 
 
 def cluster_indices(documents: Sequence[str]) -> np.ndarray:
-    """Number the articles; a row without a document is an article of its own. *Shape:* ``(n,)``"""
+    """Number the articles; a row without a document is an article of its own. *Shape:* ``(n,)``."""
     names = [("document", name) if name else ("row", i) for i, name in enumerate(documents)]
     numbers = {name: number for number, name in enumerate(dict.fromkeys(names))}
     return np.array([numbers[name] for name in names])
 
 
+def label_indices(labels: Iterable[str]) -> np.ndarray:
+    """Give the place of each label in `LABELS`. *Shape:* ``(n,)``."""
+    return np.array([LABELS.index(label) for label in labels], dtype=np.int64)
+
+
 def _kept(coverage: float, n: int) -> int:
-    """Index of the last row kept at `coverage`; rounding first guards against 0.07 * 100 > 7."""
+    """Index of the last row kept at `coverage`; rounded first, since 0.07 * 100 exceeds 7."""
     return int(np.ceil(round(coverage * n, 6))) - 1
 
 
-def _indices(labels: np.ndarray) -> np.ndarray:
-    return np.array([LABELS.index(label) for label in labels])
-
-
 def _macro_f1(confusion: np.ndarray) -> np.ndarray:
-    """Macro-F1 of confusion matrices over classes with gold rows. *Shape:* ``(…, 4, 4)`` to ``(…,)``"""
+    """Macro-F1 of confusion matrices over classes with gold rows. *Shape:* ``(…, 4, 4)`` to ``(…,)``."""
     hits = np.diagonal(confusion, axis1=-2, axis2=-1)
     support = confusion.sum(axis=-1)
     f1 = 2 * hits / np.maximum(support + confusion.sum(axis=-2), 1)
@@ -226,9 +242,6 @@ def _class_scores(gold: np.ndarray, predicted: np.ndarray, classes: list[Any]) -
     return [ClassScores(float(p), float(r), float(f), int(n)) for p, r, f, n in zip(*columns, strict=True)]
 
 
-def _tag_precision(gold: np.ndarray, predicted: np.ndarray) -> dict[str, dict[str, float | int]]:
-    given = {label: gold[predicted == i] == label for i, label in enumerate(LABELS)}
-    return {
-        label: {"precision": float(right.mean()) if len(right) else 0.0, "n_tagged": len(right)}
-        for label, right in given.items()
-    }
+def _tag_precision(gold: np.ndarray, predicted: np.ndarray) -> dict[str, TagPrecision]:
+    right = {label: gold[predicted == i] == label for i, label in enumerate(LABELS)}
+    return {label: TagPrecision(float(hits.mean()) if len(hits) else None, len(hits)) for label, hits in right.items()}

@@ -223,6 +223,7 @@ def test_overlapping_and_outlying_evidence_loses_no_character() -> None:
         {"type": "cue", "start": 2, "end": 8, "signal": "hedged"},
         {"type": "source", "start": 5, "end": 10_000},
         {"type": "source", "start": -7, "end": -3},
+        {"type": "source", "start": -9, "end": -5},
         {"type": "cue", "start": 9, "end": 9},
     ]
     found = page(sentence(evidence=evidence))
