@@ -29,7 +29,7 @@ TOLERANCE = 1e-4
 """Largest difference between the logits of PyTorch and of the fp32 graph."""
 _OPSET = 17
 _PREFIX = "model.classifier."
-_TRANSPOSED = ".weight.T"
+_TRANSPOSED = ".weight_Transposed"  # as onnxruntime names those that it transposes itself
 _PROBES = (
     "أعلنت الوزارة النتائج.",
     "قد يتأخر وصول القطار، بحسب مصدر في المحطة، إلى ما بعد منتصف الليل.",

@@ -1,5 +1,6 @@
 """A whole run: from a config to the checkpoint folder of its best seed."""
 
+import gzip
 import hashlib
 import json
 import logging
@@ -142,8 +143,12 @@ def _calibrated(folder: Path, info: CheckpointInfo, config: Config, dev_rows: Se
 
 
 def _hashes(config: Config) -> dict[str, str]:
-    paths = [*config.data.train, *config.data.written, *config.data.dev]
-    return {path: hashlib.sha256(Path(path).read_bytes()).hexdigest() for path in paths}
+    """Hash what the data files hold; two ways of compressing the same rows give the same hash."""
+    hashes = {}
+    for path in [*config.data.train, *config.data.written, *config.data.dev]:
+        with gzip.open(path) if path.endswith(".gz") else Path(path).open("rb") as file:
+            hashes[path] = hashlib.sha256(file.read()).hexdigest()
+    return hashes
 
 
 def _promote(output: Path, seed: int) -> None:

@@ -239,7 +239,7 @@ def test_another_run_is_refused_and_told_what_differs(job: Job, tiny_copy: Path,
         "options, inputs": {"options": Options(sentences=True), "inputs": [(more, "more.jsonl")]},
     }
     for different, changes in others.items():
-        with pytest.raises(YaqinError, match=rf"out: holds another run; different: {different}\. Choose another folder"):
+        with pytest.raises(YaqinError, match=rf"holds another run; different: {different}\. Choose another folder"):
             tag_corpus(dataclasses.replace(job, **changes))
     assert content(job.output) == before
 
