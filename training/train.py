@@ -66,7 +66,7 @@ class ResumableTrainer(Trainer):
     def _save_checkpoint(self, *args: Any, **kwargs: Any) -> None:
         super()._save_checkpoint(*args, **kwargs)
         if self.is_world_process_zero():
-            (Path(self.args.output_dir) / f"checkpoint-{self.state.global_step}" / COMPLETE).touch()
+            (Path(str(self.args.output_dir)) / f"checkpoint-{self.state.global_step}" / COMPLETE).touch()
 
 
 def newest_complete(folder: Path) -> Path | None:
@@ -159,10 +159,11 @@ def macro_f1(prediction: EvalPrediction) -> dict[str, float]:
     }
 
 
-def _precision(wanted: str) -> dict[str, bool]:
+def _precision(wanted: str) -> str:
+    """Settle what `auto` means on this machine."""
     if wanted == "auto":
         wanted = "bf16" if torch.cuda.is_available() and torch.cuda.is_bf16_supported() else "fp32"
-    return {"bf16": wanted == "bf16", "fp16": wanted == "fp16"}
+    return wanted
 
 
 def _trainer(
@@ -175,6 +176,7 @@ def _trainer(
     folder: Path,
 ) -> ResumableTrainer:
     options = config.train
+    precision = _precision(options.precision)
     n_steps = math.ceil(len(train) / (options.batch_size * options.gradient_accumulation)) * options.epochs
     arguments = TrainingArguments(
         output_dir=str(folder),
@@ -199,7 +201,8 @@ def _trainer(
         remove_unused_columns=False,
         logging_steps=50,
         report_to=config.run.log,
-        **_precision(options.precision),
+        bf16=precision == "bf16",
+        fp16=precision == "fp16",
     )
     return ResumableTrainer(
         model=model,

@@ -330,9 +330,7 @@ def test_append_after_a_run_with_gaps_loses_nothing(job: Job, feed: Callable[...
     assert sorted(held) == sorted(article["id"] for article in articles(22) if article["text"])
 
 
-def test_an_interrupted_append_goes_on(
-    job: Job, feed: Callable[..., Counts], monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_an_interrupted_append_goes_on(job: Job, feed: Callable[..., Counts], monkeypatch: pytest.MonkeyPatch) -> None:
     feed(articles(3))
     with monkeypatch.context() as broken, pytest.raises(KeyboardInterrupt):
         fail_at(broken, "_tag_part", 2, KeyboardInterrupt())

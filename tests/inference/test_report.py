@@ -17,9 +17,7 @@ from yaqin.inference.errors import YaqinError
 from yaqin.inference.report import read_tagged, render, seed_article, write_report
 
 SENTENCE = "قال مدير المرفأ إن الرافعة الجديدة ستعمل غدا."
-HOSTILE = (
-    "\"'><script>alert(1)</script><img src=x onerror=alert(1)>&lt;\u202eقلب\u2066\x00\ud800 $tag </style>"
-)
+HOSTILE = "\"'><script>alert(1)</script><img src=x onerror=alert(1)>&lt;\u202eقلب\u2066\x00\ud800 $tag </style>"
 VOID = {"meta", "link", "br", "img"}
 
 
@@ -236,9 +234,7 @@ def test_the_bar_begins_at_the_right_and_fills_the_width() -> None:
     tags = ["unverified", "confirmed", None, "confirmed"]
     found = page(*(sentence(tag=tag) for tag in tags))
     bars = [
-        (a["class"], float(a["x"] or "nan"), float(a["width"] or "nan"))
-        for tag, a in found.elements
-        if tag == "rect"
+        (a["class"], float(a["x"] or "nan"), float(a["width"] or "nan")) for tag, a in found.elements if tag == "rect"
     ]
     assert bars == [("confirmed", 50, 50), ("unverified", 25, 25), ("none", 0, 25)]
 
@@ -252,9 +248,7 @@ def test_more_articles_than_the_page_holds_are_announced(
     assert html.count("<article") == 2
     assert '<p class="note">' in html
     assert "first 2 articles" in caplog.text
-    assert '<p class="note" hidden>' in render(
-        (sentence(article_id=str(i)) for i in range(2)), title="", checkpoint=""
-    )
+    assert '<p class="note" hidden>' in render((sentence(article_id=str(i)) for i in range(2)), title="", checkpoint="")
 
 
 def test_the_page_is_written_whole_or_not_at_all(tmp_path: Path) -> None:
@@ -295,9 +289,7 @@ def test_an_output_folder_is_read_part_by_part(tmp_path: Path) -> None:
         (json.dumps(sentence(evidence=[7])).encode(), ":1: .* the evidence"),
     ],
 )
-def test_what_is_no_tagged_sentence_is_named_with_file_and_line(
-    tmp_path: Path, line: bytes, message: str
-) -> None:
+def test_what_is_no_tagged_sentence_is_named_with_file_and_line(tmp_path: Path, line: bytes, message: str) -> None:
     path = tmp_path / "tagged.jsonl"
     path.write_bytes(line)
     with pytest.raises(YaqinError, match=f"tagged.jsonl.*{message}"):

@@ -25,7 +25,9 @@ def test_every_config_is_valid_and_opens_with_its_command(path: Path) -> None:
 @pytest.fixture
 def config(tmp_path: Path) -> Path:
     path = tmp_path / "run.toml"
-    path.write_text('[data]\ntrain = ["a"]\ndev = ["b"]\n[model]\nencoder = "e"\n[run]\noutput = "o"\n', encoding="utf-8")
+    path.write_text(
+        '[data]\ntrain = ["a"]\ndev = ["b"]\n[model]\nencoder = "e"\n[run]\noutput = "o"\n', encoding="utf-8"
+    )
     return path
 
 

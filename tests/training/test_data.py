@@ -47,7 +47,7 @@ def test_bad_rows_are_all_named_and_none_is_coerced(tmp_path: Path) -> None:
 )
 def test_empty_and_broken_files_are_refused(tmp_path: Path, content: bytes, message: str) -> None:
     path = tmp_path / "rows.jsonl.gz"
-    path.write_bytes(gzip.compress(content) if not content else content)
+    path.write_bytes(content or gzip.compress(content))
     with pytest.raises(YaqinError, match=message):
         read_rows([path])
     with pytest.raises(YaqinError, match="found nothing"):

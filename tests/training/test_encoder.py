@@ -193,9 +193,7 @@ def test_a_folder_with_files_in_it_is_refused_and_kept(tmp_path: Path, tokenizer
 
 
 @pytest.mark.usefixtures("tiny")
-def test_a_write_that_fails_leaves_no_folder(
-    tmp_path: Path, tokenizer: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_a_write_that_fails_leaves_no_folder(tmp_path: Path, tokenizer: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     def full(path: Path, target: Path) -> None:
         raise OSError(28, "No space left on device")
 
@@ -300,8 +298,7 @@ def test_the_real_encoder_equals_the_shared_one(tmp_path: Path, shared_encoder: 
     )
     assert config == expected
     ours, theirs = (
-        transformers.AutoTokenizer.from_pretrained(folder)
-        for folder in (tmp_path / "encoder", shared_encoder)
+        transformers.AutoTokenizer.from_pretrained(folder) for folder in (tmp_path / "encoder", shared_encoder)
     )
     assert ours.special_tokens_map == theirs.special_tokens_map
     assert ours.model_max_length == theirs.model_max_length
