@@ -226,7 +226,7 @@ def _run(
         try:
             waiting: list[tuple[_Part, Future[dict[str, Any]]]] = []
             for part in parts:
-                waiting.append((part, pool.submit(_work, part)))
+                waiting.append((part, _submit(pool, part)))
                 if len(waiting) > job.workers:
                     oldest, future = waiting.pop(0)
                     yield oldest, future.result()
@@ -238,11 +238,19 @@ def _run(
             raise
 
 
+def _submit(pool: ProcessPoolExecutor, part: _Part) -> Future[dict[str, Any]]:
+    """Hand a part to the pool. A worker born here inherits that Ctrl-C is for its parent alone."""
+    before = signal.pthread_sigmask(signal.SIG_BLOCK, [signal.SIGINT])
+    try:
+        return pool.submit(_work, part)
+    finally:
+        signal.pthread_sigmask(signal.SIG_SETMASK, before)
+
+
 _worker_tagger: list[Tagger] = []
 
 
 def _start_worker(folder: Path, options: Options) -> None:
-    signal.signal(signal.SIGINT, signal.SIG_IGN)  # of Ctrl-C the parent tells them
     _worker_tagger[:] = [_tagger(Checkpoint(folder), options, 1)]
 
 
