@@ -2,6 +2,7 @@
 
 import hashlib
 import json
+from collections.abc import Callable
 from dataclasses import asdict, dataclass, field, fields
 from functools import cached_property
 from pathlib import Path
@@ -127,7 +128,11 @@ class Checkpoint:
     @property
     def pad_id(self) -> int:
         """Id of the padding piece."""
-        return int(_read_json(self.file(CONFIG_FILE)).get("pad_token_id") or 0)
+        path = self.file(CONFIG_FILE)
+        value = _read_json(path).get("pad_token_id") or 0
+        if not isinstance(value, int):
+            raise YaqinError(f"{path}: expected a whole number in pad_token_id, found {value!r}")
+        return value
 
     def input_encoder(self) -> InputEncoder:
         """Build what turns sentences into piece ids for this checkpoint."""
@@ -198,10 +203,13 @@ def _read_info(folder: Path) -> CheckpointInfo:
     for key, value in expected.items():
         if content.get(key) != value:
             raise YaqinError(f"{path}: expected {key} {value!r}, found {content.get(key)!r}: made by another yaqin")
-    if tuple(content.get("labels", ())) != LABELS:
+    if content.get("labels") != list(LABELS):
         raise YaqinError(
             f"{path}: expected the labels {', '.join(LABELS)} in this order, found {content.get('labels')}"
         )
+    for key, (wanted, fits) in _FITS.items():
+        if key in content and not fits(content[key]):
+            raise YaqinError(f"{path}: expected {wanted} in {key}, found {content[key]!r}")
     content["labels"] = LABELS
     content["confidence_quantiles"] = tuple(content.get("confidence_quantiles", ()))
     try:
@@ -209,3 +217,21 @@ def _read_info(folder: Path) -> CheckpointInfo:
     except TypeError as error:
         names = {f.name for f in fields(CheckpointInfo)}
         raise YaqinError(f"{path}: unknown or missing entries: {sorted(set(content) ^ names)}") from error
+
+
+def _is_number(value: Any, low: float, high: float) -> bool:
+    return isinstance(value, int | float) and not isinstance(value, bool) and low <= value <= high
+
+
+_FITS: dict[str, tuple[str, Callable[[Any], bool]]] = {
+    "max_length": ("a whole number from 3", lambda v: isinstance(v, int) and _is_number(v, 3, 1e6)),
+    "context": ("none or previous", lambda v: v in ("none", "previous")),
+    "context_length": ("a whole number from 0", lambda v: isinstance(v, int) and _is_number(v, 0, 1e6)),
+    "temperature": ("a number over 0", lambda v: _is_number(v, 1e-6, 1e6)),
+    "claim_threshold": ("a number from 0 to 1", lambda v: _is_number(v, 0, 1)),
+    "confidence_quantiles": (
+        "no or 101 numbers from 0 to 1",
+        lambda v: isinstance(v, list) and len(v) in (0, 101) and all(_is_number(q, 0, 1) for q in v),
+    ),
+}
+"""What the entries that tagging uses must be."""

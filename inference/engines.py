@@ -14,6 +14,7 @@ from yaqin.inference.inputs import Input
 EngineName = Literal["onnx", "torch"]
 Floats = NDArray[np.float32]
 Integers = NDArray[np.int64]
+_GRAPH_NAMES = {"input_ids", "attention_mask", "token_type_ids", "logits", "claim"}
 
 
 class Engine(Protocol):
@@ -57,6 +58,11 @@ class OnnxEngine:
             self._session = onnxruntime.InferenceSession(str(path), options, providers=["CPUExecutionProvider"])
         except Exception as error:  # the library's exceptions share no other base
             raise YaqinError(f"{path}: expected an ONNX graph, found a broken file: {error}") from error
+        names = {node.name for node in (*self._session.get_inputs(), *self._session.get_outputs())}
+        if names != _GRAPH_NAMES:
+            raise YaqinError(
+                f"{path}: expected a graph with {', '.join(sorted(_GRAPH_NAMES))}, found {', '.join(sorted(names))}"
+            )
 
     def run(self, batch: Batch) -> tuple[Floats, Floats]:
         """Compute class logits and claim logits. *Shape:* ``(batch_size, 4)``, ``(batch_size,)``"""

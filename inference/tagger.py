@@ -129,8 +129,10 @@ class Tagger:
             TypeError: `sentences` is a single string.
             ValueError: `previous` has another length.
         """
-        if isinstance(sentences, str) or isinstance(previous, str):
+        if isinstance(sentences, str | bytes) or isinstance(previous, str | bytes):
             raise TypeError('expected a list of sentences, found one string: tagger.tag(["…"])')
+        if wrong := [type(sentence).__name__ for sentence in sentences if not isinstance(sentence, str)]:
+            raise TypeError(f"expected strings as sentences, found {wrong[0]}")
         if previous is not None and len(previous) != len(sentences):
             raise ValueError(f"expected {len(sentences)} previous sentences, found {len(previous)}")
         tags: list[Tag] = []

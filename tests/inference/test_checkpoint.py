@@ -31,7 +31,7 @@ def changed(tiny_copy: Path) -> Callable[..., Path]:
 
 def test_what_is_saved_is_loaded_alike(tmp_path: Path) -> None:
     info = CheckpointInfo(
-        "n", "b", 128, context="previous", temperature=1.5, confidence_quantiles=(0.25, 0.5), config={"a": {"b": [1]}}
+        "n", "b", 128, context="previous", temperature=1.5, confidence_quantiles=(0.5,) * 101, config={"a": {"b": [1]}}
     )
     info.save(tmp_path)
     assert Checkpoint(tmp_path).info == info
@@ -61,6 +61,30 @@ def test_unknown_and_missing_entries_are_named(changed: Callable[..., Path]) -> 
         Checkpoint(changed(colour="blue"))
     with pytest.raises(YaqinError, match=r"unknown or missing entries: .*'max_length'"):
         Checkpoint(changed(max_length=None))
+
+
+@pytest.mark.parametrize(
+    ("key", "value"),
+    [
+        ("max_length", "192"),
+        ("max_length", 0),
+        ("context", "next"),
+        ("temperature", 0),
+        ("claim_threshold", "0.5"),
+        ("claim_threshold", True),
+        ("confidence_quantiles", [0.5]),
+        ("confidence_quantiles", "no"),
+    ],
+)
+def test_an_entry_that_tagging_could_not_use_is_refused(changed: Callable[..., Path], key: str, value: Any) -> None:
+    with pytest.raises(YaqinError, match=rf"expected .* in {key}, found"):
+        Checkpoint(changed(**{key: value}))
+
+
+def test_labels_that_are_no_list_are_refused(changed: Callable[..., Path]) -> None:
+    for labels in (7, None, "confirmed"):
+        with pytest.raises(YaqinError, match="expected the labels"):
+            Checkpoint(changed(labels=labels))
 
 
 @pytest.mark.parametrize("content", ["{", "[]", ""])

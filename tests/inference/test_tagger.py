@@ -4,6 +4,7 @@ import json
 import random
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -187,3 +188,9 @@ def test_the_packaged_checkpoint_tags() -> None:
     )
     assert (plain.tag, hedged.tag, nothing.tag) == ("attributed", "hedged", None)
     assert rumour.tag in LABELS
+
+
+@pytest.mark.parametrize("sentences", [b"abc", ["نص", None], [7]])
+def test_what_is_no_list_of_strings_is_refused(tiny_packed: Path, sentences: Any) -> None:
+    with pytest.raises(TypeError, match=r"expected (a list of sentences|strings as sentences)"):
+        Tagger.load(tiny_packed).tag(sentences)
