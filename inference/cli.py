@@ -140,7 +140,7 @@ def tag(
     report: Annotated[Path | None, typer.Option(help="Write an HTML page as well (with --output).")] = None,
 ) -> None:
     """Tag articles sentence by sentence."""
-    from yaqin.inference.corpus import Options
+    from yaqin.inference.parts import Options
     from yaqin.inference.records import find_inputs
 
     found = find_inputs(paths)
@@ -193,7 +193,8 @@ def _tag_to_folder(
     shard: tuple[int, int],
     append: bool,
 ) -> int:
-    from yaqin.inference.corpus import REJECTED_FILE, Job, tag_corpus
+    from yaqin.inference.corpus import Job, tag_corpus
+    from yaqin.inference.parts import REJECTED_FILE
     from yaqin.inference.records import read_records
     from yaqin.inference.terminal import progress_bar
 

@@ -1,15 +1,10 @@
-"""Tagging a corpus into an output folder: parts that are committed whole, so that a run can go on.
-
-A part holds a fixed number of records in input order. It is written beside its name and renamed when every
-file in it is on the disk; its `part.json` says what it holds. What was renamed is never done again, what was
-not is done anew, and the bytes of a part depend on its records, the checkpoint and the options alone.
-"""
+"""Tagging a corpus into an output folder: parts that are committed whole, so that a run can go on."""
 
 import json
 import os
 import shutil
 import signal
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from concurrent.futures import Future, ProcessPoolExecutor
 from dataclasses import asdict, dataclass, field
 from importlib.metadata import version
@@ -18,31 +13,25 @@ from multiprocessing import active_children, get_context
 from pathlib import Path
 from typing import Any
 
-from yaqin.inference.checkpoint import Checkpoint, Precision, file_sha256
-from yaqin.inference.engines import EngineName
+from yaqin.inference.checkpoint import Checkpoint, file_sha256
 from yaqin.inference.errors import YaqinError
-from yaqin.inference.records import Columns, Record, Rejected, id_digest, read_records
-from yaqin.inference.tagger import Article, TaggedArticle, TaggedSentence, Tagger
-from yaqin.inference.writers import OutputFormat, to_line, write_sentences
+from yaqin.inference.parts import (
+    ARTICLES_FILE,
+    PART_FILE,
+    Options,
+    Part,
+    Progress,
+    committed,
+    read_done,
+    tag_part,
+    write_json,
+)
+from yaqin.inference.records import Record, id_digest, read_records
+from yaqin.inference.tagger import Article, Tagger
 
 PART_SIZE = 500
 """Records in a part: about one window of sentences, a minute or two of work."""
 MANIFEST_FILE = "manifest.json"
-ARTICLES_FILE = "articles.jsonl"
-REJECTED_FILE = "rejected.jsonl"
-PART_FILE = "part.json"
-
-
-@dataclass(frozen=True)
-class Options:
-    """What decides the bytes of a part, beside its records."""
-
-    engine: EngineName = "onnx"
-    precision: Precision = "int8"
-    output_format: OutputFormat = "jsonl"
-    sentences: bool = False
-    withhold: float = 0.0
-    columns: Columns = field(default_factory=Columns)
 
 
 @dataclass(frozen=True)
@@ -62,7 +51,7 @@ class Job:
     inputs: list[tuple[Path, str]]
     output: Path
     checkpoint: Checkpoint
-    options: Options = Options()
+    options: Options = field(default_factory=Options)
     workers: int = 1
     shard: tuple[int, int] = (1, 1)
     append: bool = False
@@ -78,24 +67,6 @@ class Counts:
     already_held: int = 0
     sentences: int = 0
     parts: int = 0
-
-
-@dataclass(frozen=True)
-class _Part:
-    """One part of a job: enough for any process to do it."""
-
-    index: int
-    records: list[Record]
-    output: Path
-    options: Options
-
-    @property
-    def folder(self) -> Path:
-        return self.output / f"part-{self.index:05d}"
-
-
-Progress = Callable[[int, int], None]
-"""Told how many records and sentences were finished since the last call."""
 
 
 def tag_corpus(job: Job, progress: Progress | None = None) -> Counts:
@@ -155,10 +126,10 @@ def _open_output(job: Job, header: dict[str, Any]) -> tuple[int, set[bytes]]:
         _refuse_another_run(job, _read_manifest(manifest), header)
     elif occupied:
         raise YaqinError(f"{job.output}: expected an empty folder or one of yaqin's, found other files")
-    _write_json(manifest, {**header, "complete": False})
+    write_json(manifest, {**header, "complete": False})
     if not job.append:
         return 0, set()
-    parts = _committed(job.output)
+    parts = committed(job.output)
     held = {
         id_digest(json.loads(line)["article_id"])
         for part in parts
@@ -186,7 +157,7 @@ def _refuse_another_run(job: Job, found: dict[str, Any], header: dict[str, Any])
         )
 
 
-def _parts(job: Job, first: int, held: set[bytes], counts: Counts) -> Iterator[_Part]:
+def _parts(job: Job, first: int, held: set[bytes], counts: Counts) -> Iterator[Part]:
     """Cut the records that are not held yet into parts; give those of this shard that are not committed."""
 
     def fresh() -> Iterator[Record]:
@@ -200,7 +171,7 @@ def _parts(job: Job, first: int, held: set[bytes], counts: Counts) -> Iterator[_
     stream = fresh()
     index = first
     while records := list(islice(stream, PART_SIZE)):
-        part = _Part(index, records, job.output, job.options)
+        part = Part(index, records, job.output, job.options)
         if (index - first) % job.shard[1] == job.shard[0] - 1:
             yield part
         else:
@@ -210,13 +181,13 @@ def _parts(job: Job, first: int, held: set[bytes], counts: Counts) -> Iterator[_
 
 
 def _run(
-    job: Job, tagger: Tagger, parts: Iterator[_Part], progress: Progress | None
-) -> Iterator[tuple[_Part, dict[str, Any]]]:
+    job: Job, tagger: Tagger, parts: Iterator[Part], progress: Progress | None
+) -> Iterator[tuple[Part, dict[str, Any]]]:
     """Do the parts, in this process or in several; only a few wait in memory at a time."""
     if job.workers == 1:
         for part in parts:
-            if (done := _committed_part(part)) is None:
-                done = _tag_part(tagger, part, progress)
+            if (done := read_done(part)) is None:
+                done = tag_part(tagger, part, progress)
             elif progress:
                 progress(len(part.records), done["sentences"])
             yield part, done
@@ -224,7 +195,7 @@ def _run(
     arguments = (job.checkpoint.folder, job.options)
     with ProcessPoolExecutor(job.workers, get_context("spawn"), _start_worker, arguments) as pool:
         try:
-            waiting: list[tuple[_Part, Future[dict[str, Any]]]] = []
+            waiting: list[tuple[Part, Future[dict[str, Any]]]] = []
             for part in parts:
                 waiting.append((part, _submit(pool, part)))
                 if len(waiting) > job.workers:
@@ -238,7 +209,7 @@ def _run(
             raise
 
 
-def _submit(pool: ProcessPoolExecutor, part: _Part) -> Future[dict[str, Any]]:
+def _submit(pool: ProcessPoolExecutor, part: Part) -> Future[dict[str, Any]]:
     """Hand a part to the pool. A worker born here inherits that Ctrl-C is for its parent alone."""
     before = signal.pthread_sigmask(signal.SIG_BLOCK, [signal.SIGINT])
     try:
@@ -254,8 +225,8 @@ def _start_worker(folder: Path, options: Options) -> None:
     _worker_tagger[:] = [_tagger(Checkpoint(folder), options, 1)]
 
 
-def _work(part: _Part) -> dict[str, Any]:
-    return _committed_part(part) or _tag_part(_worker_tagger[0], part, None)
+def _work(part: Part) -> dict[str, Any]:
+    return read_done(part) or tag_part(_worker_tagger[0], part, None)
 
 
 def _tagger(checkpoint: Checkpoint, options: Options, threads: int) -> Tagger:
@@ -268,79 +239,9 @@ def _tagger(checkpoint: Checkpoint, options: Options, threads: int) -> Tagger:
     )
 
 
-def _committed_part(part: _Part) -> dict[str, Any] | None:
-    path = part.folder / PART_FILE
-    return json.loads(path.read_text(encoding="utf-8")) if path.is_file() else None
-
-
-def _tag_part(tagger: Tagger, part: _Part, progress: Progress | None) -> dict[str, Any]:
-    """Tag a part into a folder of its own and rename that when it is on the disk."""
-    temporary = part.folder.with_name(f"{part.folder.name}.tmp-{os.getpid()}")
-    shutil.rmtree(temporary, ignore_errors=True)
-    temporary.mkdir()
-    articles = [record for record in part.records if isinstance(record, Article)]
-    rejected = [record for record in part.records if isinstance(record, Rejected)]
-    tagger.on_batch = (lambda n: progress(0, n)) if progress else None
-    name = f"tagged.{part.options.output_format}"
-    with (temporary / ARTICLES_FILE).open("w", encoding="utf-8", newline="\n") as file:
-
-        def sentences() -> Iterator[TaggedSentence]:
-            for tagged in tagger.tag_articles(articles, as_sentences=part.options.sentences):
-                file.write(to_line(_article_record(tagged)))
-                yield from tagged.sentences
-
-        n_sentences = write_sentences(temporary / name, sentences(), part.options.output_format)
-    with (temporary / REJECTED_FILE).open("w", encoding="utf-8", newline="\n") as file:
-        file.writelines(to_line(record.to_json()) for record in rejected)
-    done = {
-        "part": part.folder.name,
-        "records": len(part.records),
-        "tagged": len(articles),
-        "rejected": len(rejected),
-        "sentences": n_sentences,
-        "sha256": {path: file_sha256(temporary / path) for path in (name, ARTICLES_FILE, REJECTED_FILE)},
-    }
-    _write_json(temporary / PART_FILE, done)
-    _commit(temporary, part.folder)
-    if progress:
-        progress(len(part.records), 0)
-    return done
-
-
-def _commit(temporary: Path, final: Path) -> None:
-    """Put a finished part in its place; where another process was first, its equal bytes stay."""
-    for path in (*temporary.iterdir(), temporary):
-        _sync(path)
-    try:
-        temporary.rename(final)
-    except OSError:
-        if not (final / PART_FILE).is_file():
-            raise
-        shutil.rmtree(temporary)
-    _sync(final.parent)
-
-
-def _sync(path: Path) -> None:
-    handle = os.open(path, os.O_RDONLY)
-    try:
-        os.fsync(handle)
-    finally:
-        os.close(handle)
-
-
-def _article_record(tagged: TaggedArticle) -> dict[str, Any]:
-    article = tagged.article
-    known = {"article_id": article.id, "title": article.title, "outlet": article.outlet, "date": article.date}
-    return {**article.extra, **known, "n_sentences": len(tagged.sentences)}
-
-
-def _committed(output: Path) -> list[Path]:
-    return sorted(path.parent for path in output.glob(f"part-?????/{PART_FILE}"))
-
-
 def _finish(job: Job, header: dict[str, Any], n_parts: int) -> None:
     """Gather the parts: `articles.jsonl` of the whole, and the manifest with every part's checksums."""
-    parts = _committed(job.output)
+    parts = committed(job.output)
     temporary = job.output / f"{ARTICLES_FILE}.tmp-{os.getpid()}"
     with temporary.open("wb") as file:
         for part in parts:
@@ -351,10 +252,4 @@ def _finish(job: Job, header: dict[str, Any], n_parts: int) -> None:
     done = [json.loads((part / PART_FILE).read_text(encoding="utf-8")) for part in parts]
     totals = {key: sum(part[key] for part in done) for key in ("records", "tagged", "rejected", "sentences")}
     complete = job.append or len(parts) == n_parts
-    _write_json(job.output / MANIFEST_FILE, {**header, **totals, "parts": done, "complete": complete})
-
-
-def _write_json(path: Path, content: dict[str, Any]) -> None:
-    temporary = path.with_name(f"{path.name}.tmp-{os.getpid()}")
-    temporary.write_text(json.dumps(content, ensure_ascii=False, indent=2, default=str) + "\n", encoding="utf-8")
-    temporary.replace(path)
+    write_json(job.output / MANIFEST_FILE, {**header, **totals, "parts": done, "complete": complete})

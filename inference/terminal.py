@@ -7,7 +7,7 @@ from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 from rich.text import Text
 
-from yaqin.inference import corpus
+from yaqin.inference.parts import Progress as Advance
 from yaqin.inference.tagger import TaggedArticle
 
 STYLES = {
@@ -20,7 +20,7 @@ STYLES = {
 
 
 @contextmanager
-def progress_bar(n_records: int | None) -> Iterator[corpus.Progress]:
+def progress_bar(n_records: int | None) -> Iterator[Advance]:
     """Show a bar on standard error where that is a terminal.
 
     Args:

@@ -293,7 +293,10 @@ def test_an_interrupted_run_says_so_and_goes_on_to_the_same_bytes(
     number: int,
     code: int,
 ) -> None:
-    slow = "import time\ncommit = corpus._commit\ncorpus._commit = lambda *a: (commit(*a), time.sleep(1))\n"
+    slow = (
+        "import time\nfrom yaqin.inference import parts\ncommit = parts.commit\n"
+        "parts.commit = lambda *a: (commit(*a), time.sleep(1))\n"
+    )
     child = process("tag", news, "--output", "out", "--checkpoint", tiny_packed, setup=SMALL_PARTS + slow)
     wait_for(tmp_path / "out" / "part-00001", child)
     child.send_signal(number)

@@ -13,10 +13,11 @@ from typing import Any
 
 import pytest
 
-from yaqin.inference import corpus
+from yaqin.inference import corpus, parts
 from yaqin.inference.checkpoint import Checkpoint
-from yaqin.inference.corpus import Counts, Job, Options, tag_corpus
+from yaqin.inference.corpus import Counts, Job, tag_corpus
 from yaqin.inference.errors import YaqinError
+from yaqin.inference.parts import Options
 from yaqin.inference.records import find_inputs
 
 BODIES = [
@@ -71,15 +72,16 @@ def manifest(folder: Path) -> dict[str, Any]:
 
 
 def fail_at(monkeypatch: pytest.MonkeyPatch, name: str, call: int, error: BaseException) -> None:
-    """Let the function `name` of the module raise when it is called for that time."""
-    original, calls = getattr(corpus, name), iter(range(1, 1000))
+    """Let the function `name` of a run raise when it is called for that time."""
+    module = corpus if hasattr(corpus, name) else parts
+    original, calls = getattr(module, name), iter(range(1, 1000))
 
     def failing(*arguments: Any) -> Any:
         if next(calls) == call:
             raise error
         return original(*arguments)
 
-    monkeypatch.setattr(corpus, name, failing)
+    monkeypatch.setattr(module, name, failing)
 
 
 # What the folder says.
@@ -179,7 +181,7 @@ def test_sentences_are_tagged_as_they_stand(job: Job) -> None:
 # Interrupted and resumed.
 
 
-@pytest.mark.parametrize("name", ["_tag_part", "_commit", "_finish", "_sync"])
+@pytest.mark.parametrize("name", ["tag_part", "commit", "_finish", "_sync"])
 @pytest.mark.parametrize("call", [1, 3])
 def test_an_interrupted_run_goes_on_to_the_same_bytes(
     job: Job, undisturbed: Content, monkeypatch: pytest.MonkeyPatch, name: str, call: int
@@ -197,11 +199,11 @@ def test_an_interrupted_run_goes_on_to_the_same_bytes(
 
 def test_what_was_committed_is_never_done_again(job: Job, monkeypatch: pytest.MonkeyPatch) -> None:
     with monkeypatch.context() as broken, pytest.raises(KeyboardInterrupt):
-        fail_at(broken, "_tag_part", 4, KeyboardInterrupt())
+        fail_at(broken, "tag_part", 4, KeyboardInterrupt())
         tag_corpus(job)
     done: list[int] = []
-    original = corpus._tag_part
-    monkeypatch.setattr(corpus, "_tag_part", lambda *a: done.append(a[1].index) or original(*a))
+    original = corpus.tag_part
+    monkeypatch.setattr(corpus, "tag_part", lambda *a: done.append(a[1].index) or original(*a))
     tag_corpus(job)
     assert done == [3, 4, 5]
 
@@ -333,7 +335,7 @@ def test_append_after_a_run_with_gaps_loses_nothing(job: Job, feed: Callable[...
 def test_an_interrupted_append_goes_on(job: Job, feed: Callable[..., Counts], monkeypatch: pytest.MonkeyPatch) -> None:
     feed(articles(3))
     with monkeypatch.context() as broken, pytest.raises(KeyboardInterrupt):
-        fail_at(broken, "_tag_part", 2, KeyboardInterrupt())
+        fail_at(broken, "tag_part", 2, KeyboardInterrupt())
         feed(articles(22))
     feed(articles(22))
     held = [row["article_id"] for row in rows(job.output, "articles.jsonl")]
@@ -392,14 +394,14 @@ def test_a_shard_leaves_alone_what_another_is_writing(job: Job) -> None:
 def test_two_processes_on_one_part_leave_it_whole(
     job: Job, undisturbed: Content, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    original = corpus._commit
+    original = parts.commit
 
     def late(temporary: Path, final: Path) -> None:
         if not final.exists():
             shutil.copytree(temporary, final)  # the other process was first
         original(temporary, final)
 
-    monkeypatch.setattr(corpus, "_commit", late)
+    monkeypatch.setattr(parts, "commit", late)
     tag_corpus(job)
     assert content(job.output) == undisturbed
 
