@@ -20,7 +20,7 @@ from yaqin.inference.checkpoint import Checkpoint, Precision
 from yaqin.inference.compressed import STANDARD_INPUT
 from yaqin.inference.engines import EngineName
 from yaqin.inference.errors import YaqinError
-from yaqin.inference.records import Columns
+from yaqin.inference.readers import Columns
 from yaqin.inference.writers import OutputFormat
 
 EXIT_MISTAKE = 2
@@ -219,7 +219,8 @@ def _tag_to_stdout(inputs: list[tuple[Path, str]], checkpoint: Checkpoint, optio
     """Stream tagged sentences to standard output; a terminal gets a readable view."""
     from rich.console import Console
 
-    from yaqin.inference.records import Rejected, read_records
+    from yaqin.inference.readers import Rejected
+    from yaqin.inference.records import read_records
     from yaqin.inference.tagger import Article, Tagger
     from yaqin.inference.terminal import show
     from yaqin.inference.writers import to_line, to_record

@@ -14,7 +14,8 @@ from typing import Any
 
 from yaqin.inference.checkpoint import Precision, file_sha256
 from yaqin.inference.engines import EngineName
-from yaqin.inference.records import Columns, Record, Rejected
+from yaqin.inference.readers import Columns, Rejected
+from yaqin.inference.records import Record
 from yaqin.inference.tagger import Article, TaggedArticle, TaggedSentence, Tagger
 from yaqin.inference.writers import OutputFormat, to_line, write_sentences
 

@@ -1,61 +1,30 @@
-"""Readers: every input record becomes an article or a rejection with its reason, and nothing else."""
+"""Records: every input record becomes an article or a rejection with its reason, and nothing else."""
 
-import base64
 import csv
-import json
 import logging
-from collections.abc import Iterable, Iterator, Mapping
-from dataclasses import dataclass
+from collections.abc import Iterable, Iterator
 from datetime import date
 from hashlib import blake2b
-from itertools import repeat
 from pathlib import Path
 from typing import Any
 
-from yaqin.inference.compressed import BROKEN, STANDARD_INPUT, open_bytes
-from yaqin.inference.errors import MissingExtraError, YaqinError
+from yaqin.inference import readers
+from yaqin.inference.compressed import BROKEN, STANDARD_INPUT
+from yaqin.inference.errors import YaqinError
+from yaqin.inference.readers import (
+    KNOWN_FILES,
+    Columns,
+    Raw,
+    Rejected,
+    read_json_lines,
+    reader_of,
+)
 from yaqin.inference.tagger import Article
 
-MAX_RECORD_BYTES = 4_000_000
-"""A larger record is rejected: no article is that long, and memory stays bounded."""
-_KEPT_BYTES = 64_000
-"""So many raw bytes of a rejected record are kept."""
 _NO_ID = (None, "")
+_USUAL = Columns()
 
 _log = logging.getLogger(__name__)
-
-
-@dataclass(frozen=True)
-class Columns:
-    """Names of the fields in the input."""
-
-    text: str = "text"
-    title: str = "title"
-    id: str = "id"
-    outlet: str = "outlet"
-    date: str = "date"
-
-
-@dataclass(frozen=True)
-class Rejected:
-    """A record that cannot be tagged: why, where it stands and its bytes."""
-
-    reason: str
-    file: str
-    line: int
-    raw: bytes
-
-    def to_json(self) -> dict[str, Any]:
-        """Give the line of `rejected.jsonl`."""
-        kept = self.raw[:_KEPT_BYTES]
-        return {
-            "reason": self.reason,
-            "file": self.file,
-            "line": self.line,
-            "raw_base64": base64.b64encode(kept).decode("ascii"),
-            "raw_cut": len(kept) < len(self.raw),
-        }
-
 
 Record = Article | Rejected
 
@@ -72,23 +41,23 @@ def find_inputs(paths: Iterable[str]) -> list[tuple[Path, str]]:
             found.append((path, "standard input"))
         elif path.is_dir():
             files = sorted(p for p in path.rglob("*") if p.is_file())
-            inside = [p for p in files if _reader(p)]
+            inside = [p for p in files if reader_of(p)]
             if not inside:
-                raise YaqinError(f"{path}: expected {_KNOWN} in the folder, found none")
+                raise YaqinError(f"{path}: expected {KNOWN_FILES} in the folder, found none")
             if len(inside) < len(files):
                 _log.warning("%s: %d files with other extensions were skipped", path, len(files) - len(inside))
             found += [(p, p.relative_to(path).as_posix()) for p in inside]
         elif not path.exists():
             raise YaqinError(f"{path}: expected a file or folder of articles, found nothing")
-        elif not _reader(path):
-            raise YaqinError(f"{path}: expected {_KNOWN}, found another extension")
+        elif not reader_of(path):
+            raise YaqinError(f"{path}: expected {KNOWN_FILES}, found another extension")
         else:
             found.append((path, path.name))
     return found
 
 
 def read_records(
-    inputs: Iterable[tuple[Path, str]], columns: Columns = Columns(), *, sentences: bool = False, warn: bool = True
+    inputs: Iterable[tuple[Path, str]], columns: Columns = _USUAL, *, sentences: bool = False, warn: bool = True
 ) -> Iterator[Record]:
     """Read every record of the inputs, in order. An id seen before is rejected as a duplicate.
 
@@ -104,11 +73,11 @@ def read_records(
     seen: set[bytes] = set()
     n_numbered = 0
     for path, name in inputs:
-        reader = _read_json_lines if str(path) == STANDARD_INPUT else _reader(path)
+        reader = read_json_lines if str(path) == STANDARD_INPUT else reader_of(path)
         assert reader is not None
         try:
             for record in reader(path, name, columns):
-                n_numbered += isinstance(record, _Raw) and record.fields.get("id") in _NO_ID
+                n_numbered += isinstance(record, Raw) and record.fields.get("id") in _NO_ID
                 yield _checked(record, seen, sentences)
         except BROKEN as error:
             yield Rejected(f"the compressed file is broken from here on: {error}", name, 0, b"")
@@ -119,7 +88,7 @@ def read_records(
         _log.warning("%d records without an id were numbered file:line", n_numbered)
 
 
-def _checked(record: "_Raw | Rejected", seen: set[bytes], sentences: bool) -> Record:
+def _checked(record: Raw | Rejected, seen: set[bytes], sentences: bool) -> Record:
     if isinstance(record, Rejected):
         return record
     try:
@@ -138,24 +107,7 @@ def id_digest(article_id: str) -> bytes:
     return blake2b(article_id.encode("utf-8", "surrogatepass"), digest_size=16).digest()
 
 
-@dataclass(frozen=True)
-class _Raw:
-    """The fields of a record under our names, before they are checked."""
-
-    fields: Mapping[str, Any]
-    extra: Mapping[str, Any]
-    file: str
-    line: int
-    source: bytes | None = None
-
-    def raw(self) -> bytes:
-        """Give the record's bytes, written anew where the file is a table."""
-        if self.source is not None:
-            return self.source
-        return json.dumps({**self.fields, **self.extra}, default=str).encode()
-
-
-def _article(raw: _Raw, sentences: bool) -> Article:
+def _article(raw: Raw, sentences: bool) -> Article:
     """Check the fields of a record.
 
     Raises:
@@ -170,8 +122,10 @@ def _article(raw: _Raw, sentences: bool) -> Article:
         raise ValueError(f'expected a string in "title", found {type(title).__name__}')
     if not text.strip() and (sentences or not (title or "").strip()):
         raise ValueError("expected text or a title, found white space")
-    if len(text) + len(title or "") > MAX_RECORD_BYTES:  # in a table only: lines are measured before they are parsed
-        raise ValueError(f"expected at most {MAX_RECORD_BYTES} characters, found more")
+    if (
+        len(text) + len(title or "") > readers.MAX_RECORD_BYTES
+    ):  # in a table only: lines are measured before they are parsed
+        raise ValueError(f"expected at most {readers.MAX_RECORD_BYTES} characters, found more")
     extra = dict(raw.extra)
     previous = extra.pop("previous", None) if sentences else None
     return Article(
@@ -185,7 +139,7 @@ def _article(raw: _Raw, sentences: bool) -> Article:
     )
 
 
-def _id(value: Any, raw: _Raw) -> str:
+def _id(value: Any, raw: Raw) -> str:
     if value in _NO_ID:
         return f"{raw.file}:{raw.line}"
     if isinstance(value, bool) or not isinstance(value, str | int):
@@ -197,127 +151,3 @@ def _scalar(value: Any) -> str | None:
     if value is None or isinstance(value, str):
         return value
     return value.isoformat() if isinstance(value, date) else str(value)
-
-
-def _named(content: Mapping[str, Any], columns: Columns, file: str, line: int, source: bytes | None = None) -> _Raw:
-    """Sort the fields of a record into ours and the rest."""
-    names = vars(columns)
-    fields = {ours: content[theirs] for ours, theirs in names.items() if theirs in content}
-    extra = {key: value for key, value in content.items() if key not in names.values()}
-    return _Raw(fields, extra, file, line, source)
-
-
-def _read_json_lines(path: Path, name: str, columns: Columns) -> Iterator[_Raw | Rejected]:
-    with open_bytes(path) as file:
-        number = 0
-        while line := file.readline(MAX_RECORD_BYTES + 1):
-            number += 1
-            if len(line) > MAX_RECORD_BYTES and not line.endswith(b"\n"):
-                while (rest := file.readline(MAX_RECORD_BYTES)) and not rest.endswith(b"\n"):
-                    pass
-                yield Rejected(f"expected at most {MAX_RECORD_BYTES} bytes, found more", name, number, line)
-            elif line.strip():
-                yield _parse_json(line, name, number, columns)
-
-
-def _parse_json(line: bytes, name: str, number: int, columns: Columns) -> _Raw | Rejected:
-    try:
-        content = json.loads(line.decode("utf-8-sig"))
-    except UnicodeDecodeError as error:
-        return Rejected(f"expected UTF-8, found byte 0x{line[error.start]:02x} at {error.start}", name, number, line)
-    except (ValueError, RecursionError) as error:
-        return Rejected(f"expected JSON, found: {error}", name, number, line)
-    if not isinstance(content, dict):
-        return Rejected(f"expected a JSON object, found {type(content).__name__}", name, number, line)
-    return _named(content, columns, name, number, line)
-
-
-def _read_text(path: Path, name: str, columns: Columns) -> Iterator[_Raw | Rejected]:
-    """Read a `.txt` article: the first line is the title, all that follows the first line break the text."""
-    with path.open("rb") as file:
-        content = file.read(MAX_RECORD_BYTES + 1)
-    if len(content) > MAX_RECORD_BYTES:
-        yield Rejected(f"expected at most {MAX_RECORD_BYTES} bytes, found more", name, 1, content)
-        return
-    try:
-        decoded = content.decode("utf-8-sig")
-    except UnicodeDecodeError as error:
-        yield Rejected(f"expected UTF-8, found byte 0x{content[error.start]:02x} at {error.start}", name, 1, content)
-        return
-    title, _, text = decoded.partition("\n")
-    yield _Raw({"id": name, "title": title.removesuffix("\r"), "text": text}, {}, name, 1, content)
-
-
-def _read_csv(path: Path, name: str, columns: Columns) -> Iterator[_Raw | Rejected]:
-    csv.field_size_limit(MAX_RECORD_BYTES)
-    # Bytes that are no UTF-8 become lone surrogates, by which the row is known and given back unharmed.
-    with path.open(encoding="utf-8-sig", errors="surrogateescape", newline="") as file:
-        lines: list[str] = []  # those of the row that is read
-
-        def remembered() -> Iterator[str]:
-            for line in file:
-                lines.append(line)
-                yield line
-
-        def raw() -> bytes:
-            return "".join(lines).encode("utf-8", "surrogateescape")
-
-        rows = csv.DictReader(remembered(), strict=True)  # strict: an open quote must not swallow rows in silence
-        _need_text(rows.fieldnames or [], columns, path)
-        while True:
-            lines.clear()
-            try:
-                row = next(rows, None)
-            except csv.Error as error:
-                yield Rejected(f"expected a CSV row, found: {error}", name, rows.reader.line_num, raw())
-                continue
-            if row is None:
-                return
-            if None in row:
-                yield Rejected("expected as many cells as the header has, found more", name, rows.line_num, raw())
-            elif any("\udc80" <= c <= "\udcff" for value in row.values() for c in value or ""):
-                yield Rejected("expected UTF-8, found other bytes", name, rows.line_num, raw())
-            else:
-                yield _named(row, columns, name, rows.line_num, raw())
-
-
-def _read_parquet(path: Path, name: str, columns: Columns) -> Iterator[_Raw | Rejected]:
-    try:
-        import pyarrow
-        from pyarrow import parquet
-    except ImportError as error:
-        raise MissingExtraError(f"{path}: Parquet", "parquet") from error
-    try:
-        file = parquet.ParquetFile(path)
-        _need_text(file.schema_arrow.names, columns, path)
-        number = 0
-        for batch in file.iter_batches(batch_size=256):
-            for row in map(batch.slice, range(len(batch)), repeat(1)):
-                number += 1
-                try:
-                    yield _named(row.to_pylist()[0], columns, name, number)
-                except UnicodeDecodeError as error:
-                    yield Rejected(f"expected UTF-8, found other bytes: {error}", name, number, error.object)
-    except pyarrow.ArrowException as error:
-        raise YaqinError(f"{path}: expected Parquet, found a broken file: {error}") from error
-
-
-def _need_text(names: Iterable[str], columns: Columns, path: Path) -> None:
-    if columns.text not in names:
-        found = ", ".join(names) or "none"
-        raise YaqinError(f"{path}: expected a column {columns.text!r}, found {found}: name it with --text-column")
-
-
-_READERS = {
-    ".txt": _read_text,
-    ".jsonl": _read_json_lines,
-    ".jsonl.gz": _read_json_lines,
-    ".jsonl.zst": _read_json_lines,
-    ".csv": _read_csv,
-    ".parquet": _read_parquet,
-}
-_KNOWN = "files of " + ", ".join(_READERS)
-
-
-def _reader(path: Path) -> Any:
-    return next((reader for ending, reader in _READERS.items() if path.name.endswith(ending)), None)

@@ -160,10 +160,13 @@ def macro_f1(prediction: EvalPrediction) -> dict[str, float]:
 
 
 def _precision(wanted: str) -> str:
-    """Settle what `auto` means on this machine."""
-    if wanted == "auto":
-        wanted = "bf16" if torch.cuda.is_available() and torch.cuda.is_bf16_supported() else "fp32"
-    return wanted
+    """Settle what `auto` means on this machine: bf16 where the processor or the GPU computes in it."""
+    if wanted != "auto":
+        return wanted
+    if torch.cuda.is_available():
+        return "bf16" if torch.cuda.is_bf16_supported() else "fp32"
+    native = torch.cpu.get_capabilities()
+    return "bf16" if native.get("avx512_bf16") or native.get("amx_bf16") else "fp32"
 
 
 def _trainer(
@@ -203,6 +206,7 @@ def _trainer(
         report_to=config.run.log,
         bf16=precision == "bf16",
         fp16=precision == "fp16",
+        use_cpu=not torch.accelerator.is_available(),  # bf16 without an accelerator wants it said
     )
     return ResumableTrainer(
         model=model,

@@ -16,9 +16,10 @@ import zstandard
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from yaqin.inference import records
+from yaqin.inference import readers
 from yaqin.inference.errors import MissingExtraError, YaqinError
-from yaqin.inference.records import Columns, Record, Rejected, find_inputs, read_records
+from yaqin.inference.readers import Columns, Rejected
+from yaqin.inference.records import Record, find_inputs, read_records
 from yaqin.inference.tagger import Article
 
 TEXT = "قال رئيس البلدية إن السوق ستفتح غدا."
@@ -101,7 +102,7 @@ def test_a_record_that_cannot_be_tagged_is_rejected_with_its_reason_place_and_by
 
 
 def test_a_record_at_the_cap_is_read_and_a_larger_one_rejected(read: Read, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(records, "MAX_RECORD_BYTES", 100)
+    monkeypatch.setattr(readers, "MAX_RECORD_BYTES", 100)
 
     def line(size: int) -> bytes:
         content = b'{"id": "%05d", "text": "' % size
@@ -120,7 +121,7 @@ def test_of_a_large_rejected_record_a_part_is_kept_and_marked_as_cut() -> None:
 
 @pytest.mark.parametrize("name", ["a.txt", "a.csv"])
 def test_the_cap_holds_in_every_format(read: Read, monkeypatch: pytest.MonkeyPatch, name: str) -> None:
-    monkeypatch.setattr(records, "MAX_RECORD_BYTES", 100)
+    monkeypatch.setattr(readers, "MAX_RECORD_BYTES", 100)
     assert "found" in only(read(b"text\n" + b"a" * 101, name), Rejected).reason
 
 
