@@ -53,6 +53,8 @@ class OnnxEngine:
         options = onnxruntime.SessionOptions()
         options.intra_op_num_threads = threads
         options.log_severity_level = 3
+        # Without VNNI, sums of two eight-bit products saturate; this picks the kernels that do not (onnxruntime 6004).
+        options.add_session_config_entry("session.x64quantprecision", "1")
         path = checkpoint.onnx_file(precision)
         try:
             self._session = onnxruntime.InferenceSession(str(path), options, providers=["CPUExecutionProvider"])

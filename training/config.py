@@ -78,7 +78,7 @@ class TrainSection(_Section):
     patience: Positive = 2
     """Stop after so many evaluations without a better development macro-F1."""
     precision: Literal["auto", "fp32", "bf16", "fp16"] = "auto"
-    """Arithmetic; auto takes bf16 on a GPU that has it and fp32 elsewhere."""
+    """Arithmetic; auto takes bf16 where the GPU or the processor computes in it, and fp32 elsewhere."""
 
 
 class CalibrateSection(_Section):

@@ -12,11 +12,11 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-import zstandard
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from yaqin.inference import readers
+from yaqin.inference.compressed import zstd
 from yaqin.inference.errors import MissingExtraError, YaqinError
 from yaqin.inference.readers import Columns, Rejected
 from yaqin.inference.records import Record, find_inputs, read_records
@@ -216,7 +216,7 @@ def write_parquet(path: Path, columns: dict[str, Any]) -> Path:
 def test_every_format_gives_the_same_articles(read: Read, name: str, monkeypatch: pytest.MonkeyPatch) -> None:
     content = {
         "a.jsonl.gz": gzip.compress,
-        "a.jsonl.zst": zstandard.ZstdCompressor().compress,
+        "a.jsonl.zst": zstd.compress,
         "a.csv": lambda _: csv_bytes([["id", "title", "text"], *map(list, ROWS)]),
     }.get(name, bytes)(as_json_lines())
     if name == "-":
@@ -296,9 +296,13 @@ def test_a_file_that_cannot_be_opened_is_a_mistake(tmp_path: Path) -> None:
         list(read_records([(tmp_path / "gone.jsonl", "gone.jsonl")]))
 
 
-@pytest.mark.parametrize("name", ["a.jsonl", "a.jsonl.gz", "a.jsonl.zst"])
+@pytest.mark.parametrize("name", ["a.jsonl", "a.jsonl.gz"])
 def test_an_empty_file_holds_no_record(read: Read, name: str) -> None:
     assert read(b"", name) == []
+
+
+def test_an_empty_zstd_file_lacks_even_its_frame_and_is_broken(read: Read) -> None:
+    assert only(read(b"", "a.jsonl.zst"), Rejected).reason.startswith("the compressed file is broken")
 
 
 def many_lines() -> bytes:
@@ -310,7 +314,7 @@ def many_lines() -> bytes:
 def test_a_compressed_file_that_is_cut_off_gives_what_it_holds_and_one_rejection(
     read: Read, name: str, share: float
 ) -> None:
-    compress = gzip.compress if name.endswith("gz") else zstandard.ZstdCompressor().compress
+    compress = gzip.compress if name.endswith("gz") else zstd.compress
     whole = compress(many_lines())
     *before, last = read(whole[: int(len(whole) * share)], name)
     assert only([last], Rejected).reason.startswith("the compressed file is broken from here on: ")
@@ -334,7 +338,7 @@ def test_a_gzip_with_a_wrong_checksum_is_noticed(read: Read) -> None:
 
 
 def test_frames_that_follow_each_other_are_read_to_the_last(read: Read) -> None:
-    for name, compress in (("a.jsonl.gz", gzip.compress), ("a.jsonl.zst", zstandard.ZstdCompressor().compress)):
+    for name, compress in (("a.jsonl.gz", gzip.compress), ("a.jsonl.zst", zstd.compress)):
         content = b"".join(compress(b'{"id": "%d", "text": "a"}\n' % i) for i in range(40))
         assert ids(read(content, name)) == [str(i) for i in range(40)]
 
