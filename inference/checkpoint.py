@@ -105,9 +105,9 @@ class Checkpoint:
         Raises:
             YaqinError: Nothing is there, or its labels or versions are not those of this yaqin.
         """
+        if name_or_folder and Path(name_or_folder).is_dir():
+            return cls(Path(name_or_folder))
         name = str(name_or_folder or DEFAULT)
-        if Path(name).is_dir():
-            return cls(Path(name))
         packaged = sorted(p.name for p in _PACKAGED.iterdir() if p.is_dir()) if _PACKAGED.is_dir() else []
         if name in packaged:
             return cls(_PACKAGED / name)

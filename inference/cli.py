@@ -27,7 +27,8 @@ EXIT_MISTAKE = 2
 EXIT_REJECTED = 3
 DEMO_FILE = "yaqin-demo.html"
 DEMO_TITLE = "مثال من الأخبار"
-_FULL_OR_FORBIDDEN = (errno.ENOSPC, errno.EDQUOT, errno.EACCES, errno.EPERM, errno.EROFS)
+_USERS = (errno.ENOSPC, errno.EDQUOT, errno.EACCES, errno.EPERM, errno.EROFS, errno.ENOTDIR, errno.EISDIR, errno.EEXIST)
+"""Errors of the system that the user can mend: no room, no permission, a file where a folder should be."""
 
 app = typer.Typer(
     name="yaqin",
@@ -64,15 +65,16 @@ def main() -> None:
         sys.exit(_complain(str(error)))
     except Interrupted as interruption:
         print(
-            "yaqin: interrupted; what was finished is kept, the same command goes on from there",
+            "yaqin: interrupted; what was finished in a folder is kept, the same command goes on from there "
+            "(yaqin train: with --resume)",
             file=sys.stderr,
         )
         sys.exit(interruption.exit_code)
     except OSError as error:
-        if error.errno not in _FULL_OR_FORBIDDEN:
+        if error.errno not in _USERS:
             raise
         _let_go_of_stdout()
-        sys.exit(_complain(f"expected room and permission, found: {error}"))
+        sys.exit(_complain(f"expected a place to write with room and permission, found: {error}"))
 
 
 def _interrupt(number: int, frame: FrameType | None) -> None:
@@ -143,7 +145,7 @@ def tag(
     from yaqin.inference.parts import Options
     from yaqin.inference.records import find_inputs
 
-    found = find_inputs(paths)
+    found = find_inputs(paths, output=output)
     columns = Columns(text_column, title_column, id_column, outlet_column, date_column)
     precision = precision or ("fp32" if engine == "torch" else "int8")
     options = Options(engine, precision, output_format, sentences, withhold, columns)
@@ -241,9 +243,9 @@ def _tag_to_stdout(inputs: list[tuple[Path, str]], checkpoint: Checkpoint, optio
             else:
                 yield record
 
-    console = Console()
+    console = Console() if sys.stdout.isatty() else None  # rich takes FORCE_COLOR for a terminal, a pipe wants JSON
     for tagged in tagger.tag_articles(articles(), as_sentences=options.sentences):
-        if console.is_terminal:
+        if console:
             show(tagged, console)
         else:
             try:

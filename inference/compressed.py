@@ -3,8 +3,11 @@
 import gzip
 import sys
 import zlib
+from collections.abc import Iterator
 from pathlib import Path
 from typing import IO
+
+from yaqin.inference.errors import YaqinError
 
 if sys.version_info >= (3, 14):
     from compression import zstd
@@ -25,3 +28,19 @@ def open_bytes(path: Path) -> IO[bytes]:
     if path.suffix == ".zst":
         return zstd.open(path)  # type: ignore[return-value]
     return path.open("rb")
+
+
+def numbered_lines(path: Path) -> Iterator[tuple[int, bytes]]:
+    """Yield the number and bytes of every line that is not blank.
+
+    Raises:
+        YaqinError: The file is missing, cannot be read or is broken.
+    """
+    try:
+        with open_bytes(path) as file:
+            for number, line in enumerate(file, 1):
+                if line.strip():
+                    yield number, line
+    except (OSError, *BROKEN) as error:
+        found = getattr(error, "strerror", None) or error
+        raise YaqinError(f"{path}: expected a readable label file, found: {found}") from error

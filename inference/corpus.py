@@ -4,7 +4,7 @@ import json
 import os
 import shutil
 import signal
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from concurrent.futures import Future, ProcessPoolExecutor
 from dataclasses import asdict, dataclass, field
 from importlib.metadata import version
@@ -18,6 +18,7 @@ from yaqin.inference.errors import YaqinError
 from yaqin.inference.parts import (
     ARTICLES_FILE,
     PART_FILE,
+    REJECTED_FILE,
     Options,
     Part,
     Progress,
@@ -26,8 +27,9 @@ from yaqin.inference.parts import (
     tag_part,
     write_json,
 )
-from yaqin.inference.records import Record, id_digest, read_records
+from yaqin.inference.records import Record, id_digest, read_records, rejection_digest
 from yaqin.inference.tagger import Article, Tagger
+from yaqin.inference.writers import need_format
 
 PART_SIZE = 500
 """Records in a part: about one window of sentences, a minute or two of work."""
@@ -77,9 +79,10 @@ def tag_corpus(job: Job, progress: Progress | None = None) -> Counts:
     """
     if job.append and job.shard != (1, 1):
         raise YaqinError("expected --append or --shard, found both: what one shard adds would shift the others")
-    if next(read_records(job.inputs, job.options.columns, sentences=job.options.sentences), None) is None:
+    if next(_records(job), None) is None:
         raise YaqinError(f"expected articles in {', '.join(name for _, name in job.inputs)}, found no record")
-    # Before anything is written, so that a checkpoint that does not open leaves no trace.
+    # Before anything is written, so that a missing package or a checkpoint that does not open leaves no trace.
+    need_format(job.options.output_format)
     tagger = _tagger(job.checkpoint, job.options, 0 if job.workers == 1 else 1)
     header = _header(job)
     counts = Counts()
@@ -100,6 +103,11 @@ def tag_corpus(job: Job, progress: Progress | None = None) -> Counts:
     return counts
 
 
+def _records(job: Job) -> Iterator[Record]:
+    """Read the records of a job; those without an id cannot be appended, since numbers shift as a feed grows."""
+    return read_records(job.inputs, job.options.columns, sentences=job.options.sentences, need_ids=job.append)
+
+
 def _header(job: Job) -> dict[str, Any]:
     """Say what the run is: two runs with the same header give the same bytes."""
     return {
@@ -116,7 +124,7 @@ def _open_output(job: Job, header: dict[str, Any]) -> tuple[int, set[bytes]]:
     """Make the folder, or check that what stands there is this run.
 
     Returns:
-        The index of the first new part and, when appending, digests of the ids already held.
+        The index of the first new part and, when appending, digests of the records already held.
     """
     job.output.mkdir(parents=True, exist_ok=True)
     manifest = job.output / MANIFEST_FILE
@@ -130,13 +138,16 @@ def _open_output(job: Job, header: dict[str, Any]) -> tuple[int, set[bytes]]:
     if not job.append:
         return 0, set()
     parts = committed(job.output)
-    held = {
-        id_digest(json.loads(line)["article_id"])
-        for part in parts
-        for line in (part / ARTICLES_FILE).open(encoding="utf-8")
-    }
+    held = {id_digest(article["article_id"]) for article in _lines_of(parts, ARTICLES_FILE)}
+    held |= {rejection_digest(rejected) for rejected in _lines_of(parts, REJECTED_FILE)}
     # Not the number of parts: those of an interrupted run may have gaps.
     return max((int(part.name.removeprefix("part-")) + 1 for part in parts), default=0), held
+
+
+def _lines_of(parts: Sequence[Path], name: str) -> Iterator[dict[str, Any]]:
+    for part in parts:
+        with (part / name).open(encoding="utf-8") as file:
+            yield from map(json.loads, file)
 
 
 def _read_manifest(path: Path) -> dict[str, Any]:
@@ -148,7 +159,12 @@ def _read_manifest(path: Path) -> dict[str, Any]:
 
 def _refuse_another_run(job: Job, found: dict[str, Any], header: dict[str, Any]) -> None:
     expected = json.loads(json.dumps(header))
-    keys = [key for key in expected if not (job.append and key in ("inputs", "append"))]
+    if job.append and not found.get("append") and not found.get("complete"):
+        raise YaqinError(
+            f"{job.output}: holds a run that is not finished: finish it with its own command, then --append"
+        )
+    # What is appended comes later: from other inputs, and perhaps after an upgrade of a library.
+    keys = [key for key in expected if not (job.append and key in ("inputs", "append", "versions"))]
     different = [key for key in keys if found.get(key) != expected[key]]
     if different:
         raise YaqinError(
@@ -161,9 +177,9 @@ def _parts(job: Job, first: int, held: set[bytes], counts: Counts) -> Iterator[P
     """Cut the records that are not held yet into parts; give those of this shard that are not committed."""
 
     def fresh() -> Iterator[Record]:
-        for record in read_records(job.inputs, job.options.columns, sentences=job.options.sentences):
+        for record in _records(job):
             counts.records += 1
-            if isinstance(record, Article) and id_digest(record.id) in held:
+            if held and _digest(record) in held:
                 counts.already_held += 1
             else:
                 yield record
@@ -178,6 +194,10 @@ def _parts(job: Job, first: int, held: set[bytes], counts: Counts) -> Iterator[P
             counts.records -= len(records)
         index += 1
         counts.parts = index
+
+
+def _digest(record: Record) -> bytes:
+    return id_digest(record.id) if isinstance(record, Article) else rejection_digest(record.to_json())
 
 
 def _run(
@@ -240,8 +260,18 @@ def _tagger(checkpoint: Checkpoint, options: Options, threads: int) -> Tagger:
 
 
 def _finish(job: Job, header: dict[str, Any], n_parts: int) -> None:
-    """Gather the parts: `articles.jsonl` of the whole, and the manifest with every part's checksums."""
-    parts = committed(job.output)
+    """Gather the parts: `articles.jsonl` of the whole, and the manifest with every part's checksums.
+
+    Once more if another shard has committed parts in the meantime: of two that end together, each could miss the
+    other's.
+    """
+    parts: list[Path] | None = None
+    while (found := committed(job.output)) != parts:
+        parts = found
+        _gather(job, header, parts, n_parts)
+
+
+def _gather(job: Job, header: dict[str, Any], parts: Sequence[Path], n_parts: int) -> None:
     temporary = job.output / f"{ARTICLES_FILE}.tmp-{os.getpid()}"
     with temporary.open("wb") as file:
         for part in parts:

@@ -9,4 +9,8 @@ class MissingExtraError(YaqinError):
     """A command needs packages that the plain install leaves out."""
 
     def __init__(self, what: str, extra: str) -> None:
-        super().__init__(f"{what} needs the extra '{extra}', which is not installed: pip install 'yaqin[{extra}]'")
+        super().__init__(what, extra)  # both, so that a worker process can hand it back
+
+    def __str__(self) -> str:
+        what, extra = self.args
+        return f"{what} needs the extra '{extra}', which is not installed: pip install 'yaqin[{extra}]'"

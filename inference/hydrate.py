@@ -9,13 +9,13 @@ import hashlib
 import json
 import os
 import re
-import zlib
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import IO, Any
 
+from yaqin.inference.compressed import numbered_lines
 from yaqin.inference.errors import YaqinError
 
 MISSING_SUFFIX = ".missing.jsonl"
@@ -64,7 +64,7 @@ def hydrate(labels: Path, clones: Sequence[Path], output: Path) -> HydrationResu
     report = output.with_name(output.name + MISSING_SUFFIX)
     n_rows = n_missing = 0
     with _written_whole(report) as missing, _written_whole(output) as rows:
-        for number, line in _lines(labels):
+        for number, line in numbered_lines(labels):
             n_rows += 1
             label: dict[str, Any] = {}
             try:
@@ -112,17 +112,6 @@ def _root(clone: Path) -> Path:
         found = "a file" if clone.exists() else "nothing"
         raise YaqinError(f"{clone}: expected a clone of a public collection, found {found}")
     return clone.resolve()
-
-
-def _lines(path: Path) -> Iterator[tuple[int, bytes]]:
-    """Yield the number and bytes of every line that is not blank."""
-    try:
-        with gzip.open(path) if path.suffix == ".gz" else path.open("rb") as file:
-            for number, line in enumerate(file, 1):
-                if line.strip():
-                    yield number, line
-    except (OSError, EOFError, zlib.error) as error:
-        raise YaqinError(f"{path}: expected a readable label file, found: {error}") from error
 
 
 def _parse(line: bytes) -> dict[str, Any]:

@@ -128,7 +128,7 @@ def committed(output: Path) -> list[Path]:
 
 
 def write_json(path: Path, content: dict[str, Any]) -> None:
-    """Write JSON beside its name and rename it."""
+    """Write JSON beside its name and rename it; escaped, since a file name may be no UTF-8."""
     temporary = path.with_name(f"{path.name}.tmp-{os.getpid()}")
-    temporary.write_text(json.dumps(content, ensure_ascii=False, indent=2, default=str) + "\n", encoding="utf-8")
+    temporary.write_text(json.dumps(content, indent=2, default=str) + "\n", encoding="utf-8")
     temporary.replace(path)

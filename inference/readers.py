@@ -66,6 +66,10 @@ class Raw:
             return self.source
         return json.dumps({**self.fields, **self.extra}, default=str).encode()
 
+    def rejected(self, reason: str) -> Rejected:
+        """Reject the record."""
+        return Rejected(reason, self.file, self.line, self.raw())
+
 
 def _named(content: Mapping[str, Any], columns: Columns, file: str, line: int, source: bytes | None = None) -> Raw:
     """Sort the fields of a record into ours and the rest."""
@@ -84,6 +88,7 @@ def read_json_lines(path: Path, name: str, columns: Columns) -> Iterator[Raw | R
             if len(line) > MAX_RECORD_BYTES and not line.endswith(b"\n"):
                 while (rest := file.readline(MAX_RECORD_BYTES)) and not rest.endswith(b"\n"):
                     pass
+                line = line[: _KEPT_BYTES + 1]  # many such lines must not pile up in memory
                 yield Rejected(f"expected at most {MAX_RECORD_BYTES} bytes, found more", name, number, line)
             elif line.strip():
                 yield _parse_json(line, name, number, columns)
@@ -144,6 +149,8 @@ def _read_csv(path: Path, name: str, columns: Columns) -> Iterator[Raw | Rejecte
                 return
             if None in row:
                 yield Rejected("expected as many cells as the header has, found more", name, rows.line_num, raw())
+            elif None in row.values():
+                yield Rejected("expected as many cells as the header has, found fewer", name, rows.line_num, raw())
             elif any("\udc80" <= c <= "\udcff" for value in row.values() for c in value or ""):
                 yield Rejected("expected UTF-8, found other bytes", name, rows.line_num, raw())
             else:

@@ -8,14 +8,16 @@ from the original text first (`yaqin.inference.sentences`) and prepared afterwar
 
 import html
 import re
+import unicodedata
 from collections.abc import Callable
 
 PREPARATION = "arabert-v02"
-VERSION = 1
+VERSION = 2  # 2: presentation forms become letters; 1 dropped them, as AraBERT's own preparation does
 
 LETTERS = "\u0621-\u063a\u0641-\u064a"  # hamza to ghain, feh to yeh: the letters of Arabic proper
 ARABIC_LETTER = re.compile(f"[{LETTERS}\u0671-\u06d3\ufb50-\ufdff\ufe70-\ufefc]")
 
+_PRESENTATION_FORMS = re.compile("[\ufb50-\ufdff\ufe70-\ufefc]+")
 _DIACRITICS = re.compile("[\u064b-\u0655\u0670]")
 _DIGITS = {
     ord(arabic): str(value)
@@ -49,6 +51,9 @@ def _map_links(text: str) -> str:
 
 STEPS: dict[str, Callable[[str], str]] = {
     "unescape": lambda text: html.unescape(_LONG_REFERENCE.sub("\N{REPLACEMENT CHARACTER}", text)),
+    "map_presentation_forms": lambda text: _PRESENTATION_FORMS.sub(
+        lambda match: unicodedata.normalize("NFKC", match.group()), text
+    ),
     "strip_diacritics": lambda text: _DIACRITICS.sub("", text),
     "strip_tatweel": lambda text: text.replace("\N{ARABIC TATWEEL}", ""),
     "map_links": _map_links,

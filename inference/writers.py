@@ -3,6 +3,7 @@
 import csv
 import json
 from collections.abc import Iterable
+from importlib.util import find_spec
 from pathlib import Path
 from typing import Any, Literal
 
@@ -67,6 +68,16 @@ def _mend(text: str) -> str:
     return text.encode("utf-16", "surrogatepass").decode("utf-16", "replace")
 
 
+def need_format(output_format: OutputFormat) -> None:
+    """Look for what a format needs before anything is written.
+
+    Raises:
+        MissingExtraError: The package is not installed.
+    """
+    if output_format == "parquet" and not find_spec("pyarrow"):
+        raise MissingExtraError("--format parquet", "parquet")
+
+
 def write_sentences(path: Path, sentences: Iterable[TaggedSentence], output_format: OutputFormat) -> int:
     """Write one part and give its number of sentences."""
     return _WRITERS[output_format](path, sentences)
@@ -99,11 +110,9 @@ def _neutral(value: Any) -> Any:
 
 
 def _write_parquet(path: Path, sentences: Iterable[TaggedSentence]) -> int:
-    try:
-        import pyarrow
-        from pyarrow import parquet
-    except ImportError as error:
-        raise MissingExtraError("--format parquet", "parquet") from error
+    import pyarrow
+    from pyarrow import parquet
+
     types = {
         "str": pyarrow.string(),
         "int": pyarrow.int64(),

@@ -1,5 +1,6 @@
 """The model card that stands in every checkpoint folder."""
 
+from pathlib import Path
 from typing import Any
 
 from yaqin.inference.checkpoint import LABELS, CheckpointInfo
@@ -25,7 +26,8 @@ Made by `yaqin train`, fine-tuned from `{base_model}`; inputs are prepared as fo
 
 ```python
 from yaqin.inference import Tagger
-Tagger.load("{name}").tag(["…"])
+
+Tagger.load("folder/of/this/card").tag(["…"])
 ```
 
 A full checkpoint opens in plain `transformers` as a text classifier over the four classes; prepare the text
@@ -43,16 +45,18 @@ temperature, so expect a little less elsewhere.
 | accuracy | {accuracy:.3f} |
 | expected calibration error (15 bins) | {ece:.3f} |
 
-## Limits
+## Data and limits
 
-The labels were written by large language models that read sentence by sentence under a guideline. The news
-sentences are Egyptian and Tunisian, of 2013 to 2017; other countries, years and genres can score lower. Seed {seed}.
+Trained on {train}; chosen on {dev}; seed {seed}.
+The hashes of these files stand in `yaqin.json`. Yaqin's own rows (`news-*`, `written-*`) were labelled by large
+language models that read sentence by sentence under a guideline, and its news sentences are Egyptian and Tunisian, of
+2013 to 2017: other countries, years and genres can score lower.
 """
 
 
 def model_card(info: CheckpointInfo, report: dict[str, Any]) -> str:
     """Write the card of a checkpoint from its info and its evaluation."""
-    overall = report["overall"]
+    overall, data = report["overall"], info.config["data"]
     low, high = overall["macro_f1_interval"]
     per_class = "\n".join(f"| F1 of `{label}` | {overall['per_class'][label]['f1']:.3f} |" for label in LABELS)
     return _CARD.format(
@@ -68,5 +72,11 @@ def model_card(info: CheckpointInfo, report: dict[str, Any]) -> str:
         per_class=per_class,
         accuracy=overall["accuracy"],
         ece=overall["ece"],
-        seed=info.config.get("seed"),
+        train=_named([*data["train"], *data["written"]]),
+        dev=_named(data["dev"]),
+        seed=info.config["seed"],
     )
+
+
+def _named(paths: list[str]) -> str:
+    return ", ".join(f"`{Path(path).name}`" for path in paths)

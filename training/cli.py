@@ -50,7 +50,7 @@ def evaluate(
     train: Annotated[list[Path] | None, typer.Option(help="Training rows, for the baselines that learn.")] = None,
     precision: Annotated[str | None, typer.Option(help="Of the onnx engine: int8 or fp32.")] = None,
 ) -> None:
-    """Score a checkpoint on labelled rows, beside three baselines."""
+    """Score a checkpoint on labelled rows, beside a cue lexicon and, with --train, two baselines that learn."""
     with _needs("evaluate", "train"):
         from yaqin.training import evaluate as evaluation
         from yaqin.training.data import read_rows

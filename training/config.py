@@ -98,7 +98,7 @@ class RunSection(_Section):
     seeds: Annotated[list[int], Field(min_length=1)] = [1]
     """One model is trained for each."""
     log: Literal["none", "tensorboard"] = "none"
-    """Training curves, written under `logs/` of each seed."""
+    """Training curves, written under `trainer/runs/` of each seed."""
 
     @model_validator(mode="after")
     def _distinct_seeds(self) -> "RunSection":
@@ -153,4 +153,6 @@ def _apply(content: dict[str, Any], override: str) -> None:
         parsed = tomllib.loads(f"value = {value}")["value"]
     except tomllib.TOMLDecodeError:
         parsed = value
-    content.setdefault(section, {})[key] = parsed
+    if not isinstance(content.setdefault(section, {}), dict):
+        raise YaqinError(f"--set: expected a section, found {section} = {content[section]!r}")
+    content[section][key] = parsed

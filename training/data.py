@@ -1,8 +1,7 @@
 """Labelled rows: read strictly, kept apart by article, turned into what the Trainer eats."""
 
-import gzip
 import json
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
@@ -12,6 +11,7 @@ import numpy as np
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator
 
 from yaqin.inference.checkpoint import LABELS, NO_CLAIM
+from yaqin.inference.compressed import numbered_lines
 from yaqin.inference.errors import YaqinError
 from yaqin.inference.inputs import Input, InputEncoder
 from yaqin.inference.text import prepare
@@ -63,7 +63,7 @@ def read_rows(paths: Sequence[str | Path]) -> list[LabelledRow]:
     mistakes: list[str] = []
     for path in map(Path, paths):
         before = len(rows), len(mistakes)
-        for number, line in _lines(path):
+        for number, line in numbered_lines(path):
             try:
                 rows.append(LabelledRow.model_validate_json(line))
             except ValidationError as error:
@@ -74,19 +74,6 @@ def read_rows(paths: Sequence[str | Path]) -> list[LabelledRow]:
         more = f"\n… and {len(mistakes) - _SHOWN_MISTAKES} more" if len(mistakes) > _SHOWN_MISTAKES else ""
         raise YaqinError(f"{len(mistakes)} bad row(s):\n" + "\n".join(mistakes[:_SHOWN_MISTAKES]) + more)
     return rows
-
-
-def _lines(path: Path) -> Iterator[tuple[int, bytes]]:
-    """Yield the number and bytes of every line that is not blank."""
-    try:
-        with gzip.open(path) if path.suffix == ".gz" else path.open("rb") as file:
-            for number, line in enumerate(file, 1):
-                if line.strip():
-                    yield number, line
-    except FileNotFoundError:
-        raise YaqinError(f"{path}: expected a file of labelled rows, found nothing") from None
-    except (OSError, EOFError) as error:
-        raise YaqinError(f"{path}: expected a readable file, found: {error}") from error
 
 
 def _reason(error: ValidationError) -> str:

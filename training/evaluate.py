@@ -12,7 +12,7 @@ import numpy as np
 from yaqin.inference.checkpoint import LABELS
 from yaqin.inference.errors import YaqinError
 from yaqin.training import pictures
-from yaqin.training.baselines import compare
+from yaqin.training.baselines import LEARNING, compare
 from yaqin.training.data import LabelledRow
 from yaqin.training.scores import score
 
@@ -92,6 +92,8 @@ def summarise(report: Mapping[str, Any]) -> str:
     lines.append(_line(report["name"], report["overall"]))
     lines += [_line(name, scores) for name, scores in report["baselines"].items()]
     lines += [_line(f"sampling {name}", scores) for name, scores in report["slices"]["sampling"].items()]
+    if left_out := [name for name in LEARNING if name not in report["baselines"]]:
+        lines.append(f"left out: {', '.join(left_out)}, which learn from --train FILE")
     overall = report["overall"]
     lines.append(
         f"ECE {overall['ece']:.3f}; accuracy {overall['accuracy']:.3f}, {overall['accuracy_at_80']:.3f} over the "

@@ -55,8 +55,10 @@ def export_onnx(folder: Path, *, sentences: Sequence[str] = _PROBES) -> None:
         sentences: Compared in both engines.
 
     Raises:
-        YaqinError: The logits differ by more than `TOLERANCE`.
+        YaqinError: The folder is no full checkpoint, or the logits differ by more than `TOLERANCE`.
     """
+    for name in (WEIGHTS_FILE, HEADS_FILE):
+        Checkpoint(folder).file(name)
     path = folder / ONNX_FILES["fp32"]
     path.parent.mkdir(exist_ok=True)
     _export_fp32(ClaimTagger.load(folder, attention="eager"), path)
@@ -116,7 +118,7 @@ def unpack(folder: Path, target: Path) -> None:
     checkpoint = Checkpoint(folder)
     graph = onnx.load(checkpoint.onnx_file("int8"))
     weights = {name.removeprefix(_PREFIX).removeprefix("model."): value for name, value in dequantised(graph).items()}
-    config = AutoConfig.from_pretrained(folder, local_files_only=True)
+    config = AutoConfig.from_pretrained(folder, local_files_only=True, trust_remote_code=False)
     model = AutoModelForSequenceClassification.from_config(config)  # type: ignore[no-untyped-call]
     missing = sorted(set(model.state_dict()) - set(weights) - {"bert.embeddings.position_ids"})
     if missing:
@@ -133,5 +135,7 @@ def unpack(folder: Path, target: Path) -> None:
 
 
 def _need_empty(folder: Path) -> None:
+    if folder.is_file():
+        raise YaqinError(f"{folder}: expected a folder to write, found a file")
     if folder.exists() and any(folder.iterdir()):
         raise YaqinError(f"{folder}: expected an empty or new folder, found files in it")

@@ -17,7 +17,7 @@ from yaqin.inference.errors import YaqinError
 from yaqin.inference.tagger import Tagger, softmax
 from yaqin.training import calibrate
 from yaqin.training.card import model_card
-from yaqin.training.config import Config
+from yaqin.training.config import CalibrateSection, Config
 from yaqin.training.data import LabelledRow, read_rows, refuse_leakage
 from yaqin.training.evaluate import evaluate, write_report
 from yaqin.training.export import export_onnx
@@ -25,6 +25,7 @@ from yaqin.training.train import fit, remove_trainer_files
 
 EVALUATION_FOLDER = "evaluation"
 SEEDS_FILE = "seeds.json"
+RUN_FILE = "run.json"
 _log = logging.getLogger(__name__)
 
 
@@ -40,11 +41,15 @@ def run(config: Config, *, name: str, resume: bool = False) -> Path:
         YaqinError: Data or encoder are not as they must be, or the output folder is in use.
     """
     output = Path(config.run.output)
+    if output.is_file():
+        raise YaqinError(f"{output}: expected a folder as run.output, found a file")
     if output.exists() and any(output.iterdir()) and not resume:
         raise YaqinError(f"{output}: expected a new or empty run.output, found files: add --resume or choose another")
     train_rows = read_rows([*config.data.train, *config.data.written])
     dev_rows = read_rows(config.data.dev)
     refuse_leakage(train_rows, dev_rows, near_duplicate=config.data.near_duplicate)
+    _refuse_unfit_dev(dev_rows, config.calibrate)
+    _refuse_another_run(config, output)
     scores: dict[int, float] = {}
     for seed in config.run.seeds:
         folder = output / f"seed-{seed}"
@@ -60,6 +65,31 @@ def run(config: Config, *, name: str, resume: bool = False) -> Path:
     }
     (output / SEEDS_FILE).write_text(json.dumps(body, indent=2) + "\n", encoding="utf-8")
     return output
+
+
+def _refuse_unfit_dev(rows: Sequence[LabelledRow], options: CalibrateSection) -> None:
+    """Refuse development rows that nothing can be fitted on, before hours of training rather than after."""
+    documents = {row.document or str(i) for i, row in enumerate(rows) if row.is_claim}
+    least = options.folds if options.method == "temperature" else 1
+    if len(documents) < least:
+        raise YaqinError(
+            f"data.dev: expected claims of at least {least} documents (calibrate.folds), found {len(documents)}"
+        )
+
+
+def _refuse_another_run(config: Config, output: Path) -> None:
+    """Note config and data in the output folder; refuse to go on with what others have begun there."""
+    path = output / RUN_FILE
+    expected = json.loads(config.model_dump_json(exclude={"run"})) | {"hashes": _hashes(config)}
+    if path.is_file():
+        found = json.loads(path.read_text(encoding="utf-8"))
+        different = sorted(key for key in expected if found.get(key) != expected[key])
+        if different:
+            raise YaqinError(
+                f"{output}: holds another run; different: {', '.join(different)}. Choose another run.output"
+            )
+    output.mkdir(parents=True, exist_ok=True)
+    path.write_text(json.dumps(expected, indent=2) + "\n", encoding="utf-8")
 
 
 def _train_seed(

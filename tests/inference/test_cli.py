@@ -106,7 +106,7 @@ def test_hostile_text_passes_through_a_pipe(yaqin: Run, hostile: str) -> None:
 
 
 def test_a_terminal_gets_a_readable_view_that_cannot_be_disturbed(yaqin: Run, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setenv("FORCE_COLOR", "1")
+    monkeypatch.setattr(cli.sys.stdout, "isatty", lambda: True)
     lines = [{"id": "a\x1b]0;x\x07", "text": "خبر\x1b[2J أول،\nثان\u202e."}, {"id": "b", "text": "Nothing."}]
     result = yaqin("tag", "-", stdin="\n".join(map(json.dumps, lines)).encode())
     shown = re.sub("\x1b\\[[0-9;]*m", "", result.out.decode())
@@ -114,6 +114,25 @@ def test_a_terminal_gets_a_readable_view_that_cannot_be_disturbed(yaqin: Run, mo
     assert "a\ufffd]0;x\ufffd" in shown
     assert "· no claim" in shown
     assert not re.search("[\x00-\x08\x0b-\x1f\u202e]", shown)
+
+
+def test_a_pipe_gets_json_lines_also_where_colour_is_forced(
+    yaqin: Run, news: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("FORCE_COLOR", "1")
+    assert len(yaqin("tag", news).records) > 40
+
+
+def test_a_file_where_a_folder_should_be_is_a_mistake(yaqin: Run, news: Path) -> None:
+    result = yaqin("tag", news, "--output", news)
+    assert result.code == 2
+    assert "File exists" in one_line(result.err)
+
+
+def test_a_file_name_that_is_no_utf8_is_no_obstacle(yaqin: Run, news: Path, tmp_path: Path) -> None:
+    path = Path(os.fsdecode(os.fsencode(tmp_path) + b"/\xd3.jsonl"))
+    shutil.copyfile(news, path)
+    assert yaqin("tag", path, "--output", tmp_path / "out").code == 0
 
 
 def test_sentences_with_previous_are_tagged_as_they_stand(yaqin: Run) -> None:
@@ -302,7 +321,7 @@ def test_an_interrupted_run_says_so_and_goes_on_to_the_same_bytes(
     child.send_signal(number)
     out, err = child.communicate(timeout=240)
     assert (child.returncode, out) == (code, b"")
-    assert "interrupted; what was finished is kept, the same command goes on" in one_line(err.decode())
+    assert "interrupted; what was finished in a folder is kept, the same command goes on" in one_line(err.decode())
     assert 2 <= len(list(tmp_path.glob("out/part-*"))) < 10
     monkeypatch.setattr(corpus, "PART_SIZE", 4)
     for folder in ("out", "undisturbed"):

@@ -6,6 +6,7 @@ import errno
 import hashlib
 import json
 import os
+import pickle
 import shutil
 from collections.abc import Callable
 from pathlib import Path
@@ -13,10 +14,10 @@ from typing import Any
 
 import pytest
 
-from yaqin.inference import corpus, parts
+from yaqin.inference import corpus, parts, writers
 from yaqin.inference.checkpoint import Checkpoint
 from yaqin.inference.corpus import Counts, Job, tag_corpus
-from yaqin.inference.errors import YaqinError
+from yaqin.inference.errors import MissingExtraError, YaqinError
 from yaqin.inference.parts import Options
 from yaqin.inference.records import find_inputs
 
@@ -283,6 +284,18 @@ def test_an_input_without_records_leaves_no_folder(job: Job) -> None:
     assert not job.output.exists()
 
 
+def test_a_format_that_lacks_its_package_leaves_no_folder(job: Job, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(writers, "find_spec", lambda name: None)
+    with pytest.raises(MissingExtraError, match=r"--format parquet needs the extra 'parquet'"):
+        tag_corpus(dataclasses.replace(job, options=Options(output_format="parquet")))
+    assert not job.output.exists()
+
+
+def test_a_missing_extra_comes_back_from_a_worker_as_it_is() -> None:
+    error = MissingExtraError("--format parquet", "parquet")
+    assert str(pickle.loads(pickle.dumps(error))) == str(error)  # noqa: S301
+
+
 @pytest.mark.parametrize("workers", [1, 2])
 def test_a_checkpoint_that_does_not_open_leaves_no_folder(job: Job, workers: int) -> None:
     with pytest.raises(YaqinError, match="a packed checkpoint holds the int8 ONNX graph only"):
@@ -308,12 +321,41 @@ def test_append_tags_only_what_the_folder_does_not_hold(job: Job, feed: Callable
     assert feed(articles(6)) == Counts(records=6, tagged=5, rejected=1, sentences=14, parts=2)
     before = content(job.output)
     counts = feed(articles(11))
-    assert (counts.records, counts.tagged, counts.rejected, counts.already_held) == (11, 4, 2, 5)
+    assert (counts.records, counts.tagged, counts.rejected, counts.already_held) == (11, 4, 1, 6)
     after = content(job.output)
     assert all(after[name] == before[name] for name in before if name.startswith("part-"))
     expected = [article["id"] for article in articles(11) if article["text"]]
     assert list(dict.fromkeys(row["article_id"] for row in rows(job.output))) == expected
     assert (manifest(job.output)["tagged"], manifest(job.output)["complete"]) == (9, True)
+
+
+def test_append_rejects_what_has_no_id_since_its_number_may_be_that_of_another(
+    job: Job, feed: Callable[..., Counts]
+) -> None:
+    for body in BODIES[:2]:
+        counts = feed([{"text": body}, {"id": body, "text": body}])
+        assert (counts.tagged, counts.rejected) == (1, 1)
+    assert all(row["reason"].startswith("expected an id") for row in rows(job.output, "rejected.jsonl"))
+
+
+def test_append_into_an_unfinished_run_is_refused(
+    job: Job, feed: Callable[..., Counts], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    with monkeypatch.context() as broken, pytest.raises(KeyboardInterrupt):
+        fail_at(broken, "tag_part", 2, KeyboardInterrupt())
+        tag_corpus(job)
+    with pytest.raises(YaqinError, match="holds a run that is not finished: finish it with its own command"):
+        feed(articles(30))
+    tag_corpus(job)
+    assert feed(articles(30, first=22)).tagged == 24
+
+
+def test_append_goes_on_after_an_upgrade_of_a_library(
+    job: Job, feed: Callable[..., Counts], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    feed(articles(3))
+    monkeypatch.setattr(corpus, "version", lambda name: "99")
+    assert feed(articles(8)).tagged == 4
 
 
 def test_append_of_nothing_new_tags_nothing(job: Job, feed: Callable[..., Counts]) -> None:
@@ -352,6 +394,24 @@ def test_append_refuses_other_options(job: Job) -> None:
     tag_corpus(job)
     with pytest.raises(YaqinError, match=r"different: options\. Choose another folder$"):
         tag_corpus(dataclasses.replace(job, append=True, options=Options(withhold=0.1)))
+
+
+def test_a_part_that_another_shard_commits_at_the_end_is_in_the_manifest(
+    job: Job, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    write = corpus.write_json
+
+    def write_late(path: Path, body: dict[str, Any]) -> None:
+        """Let the second shard finish just before the first one writes its manifest."""
+        if body.get("parts") and not (job.output / "part-00001").exists():
+            monkeypatch.setattr(corpus, "write_json", write)
+            tag_corpus(dataclasses.replace(job, shard=(2, 2)))
+        write(path, body)
+
+    monkeypatch.setattr(corpus, "write_json", write_late)
+    tag_corpus(dataclasses.replace(job, shard=(1, 2)))
+    assert [part["part"] for part in manifest(job.output)["parts"]] == [f"part-{i:05d}" for i in range(6)]
+    assert manifest(job.output)["complete"]
 
 
 def test_append_and_shard_exclude_each_other(job: Job) -> None:

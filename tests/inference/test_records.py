@@ -5,6 +5,7 @@ import csv
 import gzip
 import io
 import json
+import os
 import sys
 from collections.abc import Callable, Sequence
 from datetime import date
@@ -186,6 +187,7 @@ def test_fields_are_found_under_other_names_and_the_rest_passes_through(read: Re
 def test_source_stands_in_for_outlet(read: Read) -> None:
     article = only(read(b'{"id": 1, "text": "a", "source": "s"}'), Article)
     assert (article.outlet, article.extra) == ("s", {"source": "s"})
+    assert only(read(b'{"id": 1, "text": "a", "source": "s", "outlet": null}'), Article).outlet == "s"
 
 
 def test_previous_is_read_with_sentences_only(read: Read) -> None:
@@ -264,6 +266,36 @@ def test_an_id_of_a_text_file_is_its_path_relative_to_the_argument(tmp_path: Pat
 
 
 # Files that are missing, foreign or broken.
+
+
+def test_files_that_would_share_a_name_are_named_by_their_paths(tmp_path: Path) -> None:
+    for year in ("2023", "2024"):
+        (tmp_path / year).mkdir()
+        (tmp_path / year / "news.jsonl").write_bytes(b'{"text": "a"}')
+    found = find_inputs([str(tmp_path / year) for year in ("2023", "2024")])
+    assert ids(list(read_records(found))) == [f"{tmp_path}/{year}/news.jsonl:1" for year in ("2023", "2024")]
+
+
+def test_what_lies_in_the_output_folder_is_no_input(tmp_path: Path) -> None:
+    (tmp_path / "a.jsonl").write_bytes(GOOD)
+    (tmp_path / "out").mkdir()
+    (tmp_path / "out" / "tagged.jsonl").write_bytes(GOOD)
+    assert [name for _, name in find_inputs([str(tmp_path)], output=tmp_path / "out")] == ["a.jsonl"]
+
+
+def test_a_folder_that_cannot_be_read_is_a_mistake(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    (tmp_path / "closed").mkdir()
+    (tmp_path / "a.jsonl").write_bytes(GOOD)
+    scandir = os.scandir
+
+    def refuse(path: Any) -> Any:
+        if Path(path).name == "closed":
+            raise PermissionError(13, "Permission denied", str(path))
+        return scandir(path)
+
+    monkeypatch.setattr(os, "scandir", refuse)
+    with pytest.raises(YaqinError, match="closed: expected a folder that can be read, found: Permission denied"):
+        find_inputs([str(tmp_path)])
 
 
 def test_a_missing_path_is_a_mistake(tmp_path: Path) -> None:
@@ -366,7 +398,7 @@ def test_an_empty_csv_file_is_a_mistake(read: Read) -> None:
         ("2,نص,زائد\r\n".encode(), "expected as many cells as the header has, found more"),
         (b"2,\xc7\xd1\r\n", "expected UTF-8, found other bytes"),
         ('2,"قال" فلان\r\n'.encode(), "expected a CSV row, found: "),
-        (b"2\r\n", 'expected a string in "text", found null'),
+        (b"2\r\n", "expected as many cells as the header has, found fewer"),
         (b"2,\r\n", "expected text or a title, found white space"),
     ],
 )
@@ -383,6 +415,12 @@ def test_a_quote_that_never_closes_swallows_no_row_in_silence(read: Read) -> Non
     first, rejected = read(content, "a.csv")
     assert ids([first]) == ["1"]
     assert only([rejected], Rejected).raw == b'2,"b\n3,c\n'
+
+
+def test_a_row_that_a_cut_off_csv_file_ends_in_is_rejected(read: Read) -> None:
+    first, last = read(b'text,id,date\n"a",1,2020\nhalf a sen', "a.csv")
+    assert only([first], Article).id == "1"
+    assert only([last], Rejected).reason == "expected as many cells as the header has, found fewer"
 
 
 def test_blank_rows_of_a_csv_file_are_no_records(read: Read) -> None:

@@ -3,6 +3,7 @@
 import json
 import random
 from collections.abc import Iterator
+from importlib.resources import files
 from pathlib import Path
 from typing import Any
 
@@ -11,7 +12,7 @@ import pytest
 
 from yaqin.inference import tagger as tagger_module
 from yaqin.inference.checkpoint import LABELS
-from yaqin.inference.errors import YaqinError
+from yaqin.inference.report import seed_article
 from yaqin.inference.tagger import Article, Tag, Tagger, softmax
 
 SENTENCES = [
@@ -179,15 +180,23 @@ def test_softmax_does_not_overflow() -> None:
 
 
 def test_the_packaged_checkpoint_tags() -> None:
-    try:
-        tagger = Tagger.load()
-    except YaqinError as error:
-        pytest.skip(str(error))
+    tagger = Tagger.load()
     plain, hedged, rumour, nothing = tagger.tag(
         ["قال وزير النقل إن القطار سيعود الأحد.", "ربما يعود القطار الأحد.", "شائعات عن عودة القطار الأحد.", "Sunday."]
     )
     assert (plain.tag, hedged.tag, nothing.tag) == ("attributed", "hedged", None)
     assert rumour.tag in LABELS
+
+
+def test_the_packaged_checkpoint_reads_the_seed_article_as_people_do() -> None:
+    article_id, title, text = seed_article()
+    (article,) = Tagger.load().tag_articles([Article(article_id, text, title)])
+    lines = files("yaqin.seeds").joinpath("article", "gold.jsonl").read_text(encoding="utf-8").splitlines()
+    gold = {row["sentence_index"]: row for row in map(json.loads, lines)}
+    assert [s.text for s in article.sentences] == [gold[i]["text"] for i in range(len(gold))]
+    scored = [s for s in article.sentences if gold[s.sentence_index]["confidence"] > 1]  # one label is arguable
+    assert len(scored) == 14
+    assert sum(s.tag == gold[s.sentence_index]["label"] for s in scored) >= 13
 
 
 @pytest.mark.parametrize("sentences", [b"abc", ["نص", None], [7]])

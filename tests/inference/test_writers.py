@@ -12,7 +12,7 @@ import pytest
 from yaqin.inference.checkpoint import LABELS
 from yaqin.inference.errors import MissingExtraError
 from yaqin.inference.tagger import TaggedSentence
-from yaqin.inference.writers import flat, to_line, to_record, write_sentences
+from yaqin.inference.writers import flat, need_format, to_line, to_record, write_sentences
 
 FIELDS = [
     *("article_id", "sentence_index", "outlet", "date", "field", "start", "end", "text", "tag", "probabilities"),
@@ -129,4 +129,4 @@ def test_parquet_keeps_types_and_nulls(tmp_path: Path) -> None:
 def test_without_pyarrow_the_extra_is_named(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setitem(sys.modules, "pyarrow", None)
     with pytest.raises(MissingExtraError, match=r"--format parquet needs the extra 'parquet'"):
-        write_sentences(tmp_path / "a.parquet", [sentence()], "parquet")
+        need_format("parquet")

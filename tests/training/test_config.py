@@ -48,7 +48,11 @@ def test_every_mistake_is_named_at_once(config: Path) -> None:
 
 @pytest.mark.parametrize(
     ("override", "message"),
-    [("epochs=3", "expected section.key=value"), ("train.epochs", "expected section.key=value")],
+    [
+        ("epochs=3", "expected section.key=value"),
+        ("train.epochs", "expected section.key=value"),
+        ("data.train.key=1", "train.key: Extra inputs"),
+    ],
 )
 def test_a_malformed_override_is_refused(config: Path, override: str, message: str) -> None:
     with pytest.raises(YaqinError, match=message):

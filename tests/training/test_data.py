@@ -43,7 +43,7 @@ def test_bad_rows_are_all_named_and_none_is_coerced(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize(
-    ("content", "message"), [(b"", "found an empty file"), (b"\x1f\x8bbroken", "expected a readable file")]
+    ("content", "message"), [(b"", "found an empty file"), (b"\x1f\x8bbroken", "expected a readable label file")]
 )
 def test_empty_and_broken_files_are_refused(tmp_path: Path, content: bytes, message: str) -> None:
     path = tmp_path / "rows.jsonl.gz"

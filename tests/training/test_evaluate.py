@@ -155,6 +155,7 @@ def test_the_summary_has_a_line_each_for_tagger_baselines_and_sampling() -> None
         "lexicon",
         "sampling random",
         "sampling cue-enriched",
+        "left out: majority, tfidf, which learn from --train FILE",
     ]
     assert "1.000" in lines[1]
     assert lines[-1].startswith("ECE 0.300")

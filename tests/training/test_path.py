@@ -14,7 +14,7 @@ from yaqin.inference.errors import YaqinError
 from yaqin.inference.tagger import Tagger
 from yaqin.inference.text import prepare
 from yaqin.training.config import load_config
-from yaqin.training.export import pack, unpack
+from yaqin.training.export import export_onnx, pack, unpack
 from yaqin.training.run import run
 from yaqin.training.train import COMPLETE, newest_complete
 
@@ -78,6 +78,49 @@ def test_a_finished_run_resumed_changes_nothing(tiny_checkpoint: Path, tiny_conf
     before = (tiny_checkpoint / WEIGHTS_FILE).read_bytes()
     run(load_config(tiny_config), name="tiny", resume=True)
     assert (tiny_checkpoint / WEIGHTS_FILE).read_bytes() == before
+
+
+@pytest.mark.parametrize(
+    ("override", "different"),
+    [("train.epochs=9", "train"), ("model.max_length=32", "model"), ("data.dev={dev}", "data")],
+)
+def test_a_run_does_not_go_on_with_what_another_config_began(
+    tiny_checkpoint: Path,
+    tiny_config: Path,
+    tmp_path: Path,
+    override: str,
+    different: str,
+) -> None:
+    dev = tmp_path / "dev.jsonl"
+    rows = [{"document": f"d{i}", "text": f"أغلق الجسر رقم {i}.", "label": "confirmed"} for i in range(5)]
+    dev.write_text("".join(json.dumps(row) + "\n" for row in rows), encoding="utf-8")
+    changed = load_config(tiny_config, [override.format(dev=json.dumps([str(dev)]))])
+    with pytest.raises(YaqinError, match=f"holds another run; different: {different}"):
+        run(changed, name="tiny", resume=True)
+
+
+def test_development_rows_of_too_few_documents_are_refused_before_training(tiny_config: Path, tmp_path: Path) -> None:
+    dev = tmp_path / "dev.jsonl"
+    dev.write_text(json.dumps({"document": "d", "text": "أغلق الجسر.", "label": "confirmed"}), encoding="utf-8")
+    config = load_config(tiny_config, [f'data.dev=["{dev}"]', f"run.output={tmp_path / 'out'}"])
+    with pytest.raises(YaqinError, match=r"expected claims of at least 5 documents \(calibrate.folds\), found 1"):
+        run(config, name="tiny")
+    assert not (tmp_path / "out").exists()
+
+
+def test_export_wants_a_full_checkpoint_and_leaves_no_trace_in_another_folder(
+    tiny_checkpoint: Path, tmp_path: Path
+) -> None:
+    pack(tiny_checkpoint, tmp_path / "packed")
+    with pytest.raises(YaqinError, match="--full DIR"):
+        export_onnx(tmp_path / "packed")
+    (tmp_path / "other").mkdir()
+    with pytest.raises(YaqinError, match=r"expected yaqin\.json in the folder"):
+        export_onnx(tmp_path / "other")
+    assert not any((tmp_path / "other").iterdir())
+    (tmp_path / "file").touch()
+    with pytest.raises(YaqinError, match="expected a folder to write, found a file"):
+        pack(tiny_checkpoint, tmp_path / "file")
 
 
 def test_half_written_trainer_checkpoints_are_passed_over(tmp_path: Path) -> None:
