@@ -50,7 +50,7 @@ def test_empty_and_broken_files_are_refused(tmp_path: Path, content: bytes, mess
     path.write_bytes(content or gzip.compress(content))
     with pytest.raises(YaqinError, match=message):
         read_rows([path])
-    with pytest.raises(YaqinError, match="found nothing"):
+    with pytest.raises(YaqinError, match="No such file"):
         read_rows([tmp_path / "none.jsonl"])
 
 
