@@ -3,10 +3,12 @@
 import json
 import shutil
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
 import torch
+from safetensors.torch import load_file
 from transformers import AutoModelForSequenceClassification, AutoTokenizer
 
 from yaqin.inference.checkpoint import LABELS, ONNX_FILES, WEIGHTS_FILE, Checkpoint
@@ -16,7 +18,7 @@ from yaqin.inference.text import prepare
 from yaqin.training.config import load_config
 from yaqin.training.export import export_onnx, pack, unpack
 from yaqin.training.run import run
-from yaqin.training.train import COMPLETE, newest_complete
+from yaqin.training.train import COMPLETE, ResumableTrainer, newest_complete
 
 
 @pytest.fixture(scope="module")
@@ -121,6 +123,26 @@ def test_export_wants_a_full_checkpoint_and_leaves_no_trace_in_another_folder(
     (tmp_path / "file").touch()
     with pytest.raises(YaqinError, match="expected a folder to write, found a file"):
         pack(tiny_checkpoint, tmp_path / "file")
+
+
+def test_a_run_killed_after_an_epoch_goes_on_to_the_same_weights(
+    tiny_checkpoint: Path, tiny_config: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    config = load_config(tiny_config, [f"run.output={tmp_path / 'killed'}"])
+    save = ResumableTrainer._save_checkpoint
+
+    def save_and_die(*args: Any, **kwargs: Any) -> None:
+        save(*args, **kwargs)
+        raise KeyboardInterrupt
+
+    with monkeypatch.context() as killed, pytest.raises(KeyboardInterrupt):
+        killed.setattr(ResumableTrainer, "_save_checkpoint", save_and_die)
+        run(config, name="tiny")
+    (whole,) = (tmp_path / "killed" / "seed-1" / "trainer").glob("checkpoint-*")
+    (whole.parent / "checkpoint-999").mkdir()  # half-written: Trainer itself would take this one
+    run(config, name="tiny", resume=True)
+    resumed, undisturbed = (load_file(f / WEIGHTS_FILE) for f in (tmp_path / "killed", tiny_checkpoint))
+    assert all(torch.equal(resumed[name], undisturbed[name]) for name in undisturbed)
 
 
 def test_half_written_trainer_checkpoints_are_passed_over(tmp_path: Path) -> None:
