@@ -27,7 +27,16 @@ EXIT_MISTAKE = 2
 EXIT_REJECTED = 3
 DEMO_FILE = "yaqin-demo.html"
 DEMO_TITLE = "مثال من الأخبار"
-_USERS = (errno.ENOSPC, errno.EDQUOT, errno.EACCES, errno.EPERM, errno.EROFS, errno.ENOTDIR, errno.EISDIR, errno.EEXIST)
+_MENDABLE = (
+    errno.ENOSPC,
+    errno.EDQUOT,
+    errno.EACCES,
+    errno.EPERM,
+    errno.EROFS,
+    errno.ENOTDIR,
+    errno.EISDIR,
+    errno.EEXIST,
+)
 """Errors of the system that the user can mend: no room, no permission, a file where a folder should be."""
 
 app = typer.Typer(
@@ -71,7 +80,7 @@ def main() -> None:
         )
         sys.exit(interruption.exit_code)
     except OSError as error:
-        if error.errno not in _USERS:
+        if error.errno not in _MENDABLE:
             raise
         _let_go_of_stdout()
         sys.exit(_complain(f"expected a place to write with room and permission, found: {error}"))

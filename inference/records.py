@@ -157,9 +157,8 @@ def _article(raw: Raw, sentences: bool) -> Article:
         raise ValueError(f'expected a string in "title", found {type(title).__name__}')
     if not text.strip() and (sentences or not (title or "").strip()):
         raise ValueError("expected text or a title, found white space")
-    if (
-        len(text) + len(title or "") > readers.MAX_RECORD_BYTES
-    ):  # in a table only: lines are measured before they are parsed
+    # Tables only come to this: lines are measured before they are parsed.
+    if len(text) + len(title or "") > readers.MAX_RECORD_BYTES:
         raise ValueError(f"expected at most {readers.MAX_RECORD_BYTES} characters, found more")
     extra = dict(raw.extra)
     previous = extra.pop("previous", None) if sentences else None
