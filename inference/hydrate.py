@@ -23,11 +23,12 @@ MISSING_SUFFIX = ".missing.jsonl"
 
 _FIELDS = (
     "id", "collection", "document", "outlet", "kind", "text", "previous", "label", "cue", "source", "confidence",
-    "sampling", "start", "end", "sha1", "label_a", "label_b", "previous_start", "previous_end",
+    "sampling", "start", "end", "sha1", "label_a", "label_b", "previous_start", "previous_end", "probabilities",
+    "claim_probability",
 )  # fmt: skip
 _TEXT = ("text", "previous")
 _SPANS = ("cue", "source")
-_OPTIONAL = ("label_a", "label_b", "previous_start", "previous_end")
+_OPTIONAL = ("label_a", "label_b", "previous_start", "previous_end", "probabilities", "claim_probability")
 _NUMBERS = ("confidence", "start", "end")
 
 
@@ -63,7 +64,7 @@ def hydrate(labels: Path, clones: Sequence[Path], output: Path) -> HydrationResu
     roots = [_root(clone) for clone in clones]
     report = output.with_name(output.name + MISSING_SUFFIX)
     n_rows = n_missing = 0
-    with _written_whole(report) as missing, _written_whole(output) as rows:
+    with written_whole(report) as missing, written_whole(output) as rows:
         for number, line in numbered_lines(labels):
             n_rows += 1
             label: dict[str, Any] = {}
@@ -93,7 +94,7 @@ def strip_text(rows: Iterable[Mapping[str, Any]], output: Path) -> None:
         YaqinError: A row lacks a field, its text is not what its hash says, or its cue or source is not in
             the text; or the output cannot be written.
     """
-    with _written_whole(output) as file:
+    with written_whole(output) as file:
         for number, row in enumerate(rows, 1):
             try:
                 label = {key: row[key] for key in _FIELDS if key in row and key not in _TEXT}
@@ -203,7 +204,7 @@ def _to_line(row: Mapping[str, Any]) -> bytes:
 
 
 @contextmanager
-def _written_whole(path: Path) -> Iterator[IO[bytes] | gzip.GzipFile]:
+def written_whole(path: Path) -> Iterator[IO[bytes] | gzip.GzipFile]:
     """Open a file that takes its name when all is written; until then, and on any error, the old one stays."""
     beside = path.with_name(f".{path.name}.{os.getpid()}.tmp")
     try:

@@ -95,11 +95,11 @@ LEARNING = ("majority", "tfidf")
 
 def compare(rows: Sequence[LabelledRow], train: Sequence[LabelledRow] | None) -> dict[str, Classification]:
     """Score the baselines on the rows that make a claim; without training rows, those that learn are left out."""
-    claims = _claims(rows)
+    claims, known = _claims(rows), _claims(train or [])
     return {
-        name: _classification(claims, make().fit(train or []).predict(claims))
+        name: _classification(claims, make().fit(known).predict(claims))
         for name, make in BASELINES.items()
-        if train or name not in LEARNING
+        if known or name not in LEARNING
     }
 
 
@@ -118,7 +118,8 @@ def cross_validate_by_document(rows: Sequence[LabelledRow], folds: int) -> float
 
 
 def _claims(rows: Sequence[LabelledRow]) -> list[LabelledRow]:
-    return [row for row in rows if row.is_claim]
+    """Give the rows with a claim that readers labelled."""
+    return [row for row in rows if row.is_claim and not row.is_taught]
 
 
 def _classification(rows: Sequence[LabelledRow], predicted: Sequence[str]) -> Classification:

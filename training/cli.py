@@ -68,6 +68,21 @@ def evaluate(
 
 
 @app.command()
+def teach(
+    sentences: Annotated[Path, typer.Argument(help="JSON lines with a text each; .gz allowed.")],
+    teachers: Annotated[list[str], typer.Argument(metavar="CHECKPOINT…", help="Folders or names of packaged ones.")],
+    output: Annotated[Path, typer.Option(help="Rows to train on (data.train of a config).")],
+) -> None:
+    """Label sentences with the mean probabilities of several checkpoints, to train one model on (distillation)."""
+    from yaqin.inference.tagger import Tagger
+    from yaqin.training import teach as teaching
+
+    rows = teaching.teach(teaching.read_sentences(sentences), [Tagger.load(teacher) for teacher in teachers])
+    teaching.write_rows(rows, output)
+    print(f"{len(rows)} sentences taught by {len(teachers)} checkpoint(s): {output}")
+
+
+@app.command()
 def export(
     checkpoint: Annotated[Path, typer.Argument(help="A checkpoint folder.")],
     packed: Annotated[Path | None, typer.Option(metavar="DIR", help="Write the inference-only form.")] = None,

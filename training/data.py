@@ -38,6 +38,9 @@ class LabelledRow(BaseModel):
     outlet: str = ""
     kind: Literal["body", "headline"] = "body"
     sampling: str = ""
+    probabilities: dict[Literal["confirmed", "attributed", "hedged", "unverified"], float] | None = None
+    """Of a sentence that `yaqin teach` labelled: the teachers' mean; learnt from instead of the label."""
+    claim_probability: float | None = None
 
     @field_validator("text")
     @classmethod
@@ -50,6 +53,23 @@ class LabelledRow(BaseModel):
     def is_claim(self) -> bool:
         """Whether one of the four classes is the row's label."""
         return self.label != NO_CLAIM
+
+    @property
+    def is_taught(self) -> bool:
+        """Whether other checkpoints labelled the row, rather than a reader."""
+        return self.probabilities is not None
+
+    @property
+    def p_claim(self) -> float:
+        """The claim target: 0 or 1, or the teachers' probability."""
+        return float(self.is_claim) if self.claim_probability is None else self.claim_probability
+
+    @property
+    def targets(self) -> list[float]:
+        """What the tag head learns; the mass is how far the row makes a claim. *Shape:* ``(4,)``"""
+        if self.probabilities is None:
+            return [float(self.label == label) for label in LABELS]
+        return [self.p_claim * p for p in map(self.probabilities.get, LABELS)]
 
 
 def read_rows(paths: Sequence[str | Path]) -> list[LabelledRow]:
@@ -121,8 +141,8 @@ class Features:
     """Encoded rows.
 
     Attributes:
-        dataset: Columns `input_ids`, `token_type_ids`, `evidence_labels` (one a piece), `labels` (index into
-            `LABELS`, or `IGNORED` where there is no claim), `claim_labels` (0.0 or 1.0) and `length` (pieces).
+        dataset: Columns `input_ids`, `token_type_ids`, `evidence_labels` (one a piece), `targets` (one a class,
+            in the order of `LABELS`; all 0 where there is no claim), `claim_targets` and `length` (pieces).
         n_truncated: Sentences that did not fit.
     """
 
@@ -137,8 +157,8 @@ def encode_rows(rows: Sequence[LabelledRow], encoder: InputEncoder) -> Features:
         {
             "input_ids": encoded.ids,
             "token_type_ids": encoded.type_ids,
-            "labels": LABELS.index(row.label) if row.is_claim else IGNORED,
-            "claim_labels": float(row.is_claim),
+            "targets": row.targets,
+            "claim_targets": row.p_claim,
             "evidence_labels": _evidence_labels(row, encoded),
             "length": len(encoded.ids),
         }
@@ -148,7 +168,12 @@ def encode_rows(rows: Sequence[LabelledRow], encoder: InputEncoder) -> Features:
 
 
 def _evidence_labels(row: LabelledRow, encoded: Input) -> list[int]:
-    """Label each piece as part of the cue, of the source or of neither; special pieces are passed over."""
+    """Label each piece as part of the cue, of the source or of neither; special pieces are passed over.
+
+    Rows without a reader's evidence are passed over whole.
+    """
+    if row.is_taught:
+        return [IGNORED] * len(encoded.ids)
     prepared = prepare(row.text)
     labels = [IGNORED if start == end else 0 for start, end in encoded.offsets]
     first_end = next((i for i in range(1, len(labels)) if labels[i] == IGNORED), len(labels))

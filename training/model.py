@@ -46,14 +46,14 @@ class ClaimTagger(nn.Module):
         input_ids: Tensor,
         attention_mask: Tensor,
         token_type_ids: Tensor,
-        labels: Tensor | None = None,
-        claim_labels: Tensor | None = None,
+        targets: Tensor | None = None,
+        claim_targets: Tensor | None = None,
         evidence_labels: Tensor | None = None,
     ) -> dict[str, Tensor]:
-        """Compute logits, and the loss where all labels are given.
+        """Compute logits, and the loss where targets are given.
 
-        *Shape:* inputs and `evidence_labels` ``(batch_size, seq_len)``; `labels`, `claim_labels` and `claim`
-        ``(batch_size,)``; `logits` ``(batch_size, 4)``.
+        *Shape:* inputs and `evidence_labels` ``(batch_size, seq_len)``; `targets` and `logits`
+        ``(batch_size, 4)``; `claim_targets` and `claim` ``(batch_size,)``.
         """
         outputs = self.classifier(
             input_ids=input_ids,
@@ -63,10 +63,10 @@ class ClaimTagger(nn.Module):
         )
         hidden = outputs.hidden_states[-1]
         result = {"logits": outputs.logits, "claim": self.claim(hidden[:, 0]).squeeze(-1)}
-        if labels is not None and claim_labels is not None:
-            loss = self._class_loss(result["logits"], labels)
+        if targets is not None and claim_targets is not None:
+            loss = self._class_loss(result["logits"], targets)
             loss = loss + self._claim_weight * functional.binary_cross_entropy_with_logits(
-                result["claim"], claim_labels
+                result["claim"], claim_targets
             )
             if self._evidence_weight and evidence_labels is not None:
                 loss = loss + self._evidence_weight * functional.cross_entropy(
@@ -75,17 +75,13 @@ class ClaimTagger(nn.Module):
             result = {"loss": loss, **result}
         return result
 
-    def _class_loss(self, logits: Tensor, labels: Tensor) -> Tensor:
-        """Cross-entropy over rows with a claim; 0 where a batch has none."""
-        total = functional.cross_entropy(
-            logits,
-            labels,
-            weight=self.class_weights,
-            ignore_index=IGNORED,
-            label_smoothing=self._label_smoothing,
-            reduction="sum",
-        )
-        return total / (labels != IGNORED).sum().clamp(min=1)
+    def _class_loss(self, logits: Tensor, targets: Tensor) -> Tensor:
+        """Cross-entropy against soft targets, a row weighing as much as it makes a claim."""
+        mass = targets.sum(dim=-1, keepdim=True)
+        smoothed = (1 - self._label_smoothing) * targets + self._label_smoothing * mass / targets.shape[-1]
+        if self.class_weights is not None:
+            smoothed = smoothed * self.class_weights
+        return -(smoothed * functional.log_softmax(logits.float(), dim=-1)).sum() / mass.sum().clamp(min=1)
 
     def save(self, folder: Path) -> None:
         """Write the classifier as `transformers` does, and the other heads beside it."""

@@ -52,8 +52,8 @@ class Collator:
             "token_type_ids": padded("token_type_ids", 0),
             "attention_mask": torch.tensor(mask),
             "evidence_labels": padded("evidence_labels", IGNORED),
-            "labels": torch.tensor([row["labels"] for row in rows]),
-            "claim_labels": torch.tensor([row["claim_labels"] for row in rows]),
+            "targets": torch.tensor([row["targets"] for row in rows]),
+            "claim_targets": torch.tensor([row["claim_targets"] for row in rows]),
         }
 
 
@@ -148,11 +148,10 @@ def _class_weights(config: Config, rows: Sequence[LabelledRow]) -> Tensor | None
 def macro_f1(prediction: EvalPrediction) -> dict[str, float]:
     """Score the arg-max of the four classes over rows whose gold label is a claim."""
     logits = np.asarray(prediction.predictions[0])
-    gold = np.asarray(prediction.label_ids[0])
-    claims = gold != IGNORED
-    per_class = f1_score(
-        gold[claims], logits[claims].argmax(axis=-1), average=None, labels=range(len(LABELS)), zero_division=0
-    )
+    targets = np.asarray(prediction.label_ids[0])
+    claims = targets.any(axis=-1)
+    gold, predicted = targets[claims].argmax(axis=-1), logits[claims].argmax(axis=-1)
+    per_class = f1_score(gold, predicted, average=None, labels=range(len(LABELS)), zero_division=0)
     return {
         "macro_f1": float(per_class.mean()),
         **{f"f1_{k}": float(v) for k, v in zip(LABELS, per_class, strict=True)},
@@ -200,7 +199,7 @@ def _trainer(
         load_best_model_at_end=True,
         metric_for_best_model="macro_f1",
         greater_is_better=True,
-        label_names=["labels", "claim_labels"],
+        label_names=["targets", "claim_targets"],
         remove_unused_columns=False,
         logging_steps=50,
         report_to=config.run.log,

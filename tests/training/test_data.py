@@ -119,8 +119,18 @@ def test_rows_without_a_claim_teach_the_claim_head_alone(tiny_encoder: Path) -> 
     tokenizer = Tokenizer.from_file(str(tiny_encoder / "tokenizer.json"))
     rows = [_row("كتب: مراسلنا", "a", "none"), _row("وصل القطار.", "b")]
     dataset = encode_rows(rows, InputEncoder(tokenizer, max_length=64)).dataset
-    assert list(dataset["labels"]) == [IGNORED, 0]
-    assert list(dataset["claim_labels"]) == [0.0, 1.0]
+    assert list(dataset["targets"]) == [[0, 0, 0, 0], [1, 0, 0, 0]]
+    assert list(dataset["claim_targets"]) == [0.0, 1.0]
+
+
+def test_taught_rows_have_soft_targets_and_no_evidence(tiny_encoder: Path) -> None:
+    tokenizer = Tokenizer.from_file(str(tiny_encoder / "tokenizer.json"))
+    mean = {"confirmed": 0.75, "attributed": 0.25, "hedged": 0.0, "unverified": 0.0}
+    row = _row("وصل القطار.", "a").model_copy(update={"probabilities": mean, "claim_probability": 0.5})
+    dataset = encode_rows([row], InputEncoder(tokenizer, max_length=64)).dataset
+    assert list(dataset["targets"]) == [[0.375, 0.125, 0, 0]]
+    assert list(dataset["claim_targets"]) == [0.5]
+    assert set(dataset["evidence_labels"][0]) == {IGNORED}
 
 
 def test_what_does_not_fit_is_cut_and_counted(tiny_encoder: Path) -> None:
