@@ -38,9 +38,9 @@ class LabelledRow(BaseModel):
     outlet: str = ""
     kind: Literal["body", "headline"] = "body"
     sampling: str = ""
-    probabilities: dict[Literal["confirmed", "attributed", "hedged", "unverified"], float] | None = None
+    probabilities: dict[str, float] | None = None
     """Of a sentence that `yaqin teach` labelled: the teachers' mean; learnt from instead of the label."""
-    claim_probability: float | None = None
+    claim_probability: float | None = Field(None, ge=0, le=1)
 
     @field_validator("text")
     @classmethod
@@ -48,6 +48,13 @@ class LabelledRow(BaseModel):
         if not text.strip():
             raise ValueError("expected a sentence, found white space")
         return text
+
+    @field_validator("probabilities")
+    @classmethod
+    def _one_a_class(cls, probabilities: dict[str, float] | None) -> dict[str, float] | None:
+        if probabilities is not None and set(probabilities) != set(LABELS):
+            raise ValueError(f"expected one of each class, {', '.join(LABELS)}")
+        return probabilities
 
     @property
     def is_claim(self) -> bool:
@@ -69,7 +76,7 @@ class LabelledRow(BaseModel):
         """What the tag head learns; the mass is how far the row makes a claim. *Shape:* ``(4,)``"""
         if self.probabilities is None:
             return [float(self.label == label) for label in LABELS]
-        return [self.p_claim * p for p in map(self.probabilities.get, LABELS)]
+        return [self.p_claim * self.probabilities[label] for label in LABELS]
 
 
 def read_rows(paths: Sequence[str | Path]) -> list[LabelledRow]:
