@@ -49,18 +49,25 @@ def evaluate(
     output: Annotated[Path | None, typer.Option(help="Folder for evaluation.json and the pictures.")] = None,
     train: Annotated[list[Path] | None, typer.Option(help="Training rows, for the baselines that learn.")] = None,
     precision: Annotated[str | None, typer.Option(help="Of the onnx engine: int8 or fp32.")] = None,
+    others: Annotated[
+        list[str] | None, typer.Option("--with", metavar="CHECKPOINT", help="Average with a further one.")
+    ] = None,
 ) -> None:
     """Score a checkpoint on labelled rows, beside a cue lexicon and, with --train, two baselines that learn."""
     with _needs("evaluate", "train"):
         from yaqin.training import evaluate as evaluation
         from yaqin.training.data import read_rows
+        from yaqin.training.teach import Ensemble
     from yaqin.inference.tagger import Tagger
 
     if precision not in (None, "int8", "fp32"):
         raise YaqinError(f"--precision: expected int8 or fp32, found {precision!r}")
-    tagger = Tagger.load(checkpoint, precision=precision)
+    taggers = [Tagger.load(name, precision=precision) for name in (checkpoint, *(others or ()))]
     report = evaluation.evaluate(
-        tagger, read_rows([data]), train=read_rows(train) if train else None, name=tagger.checkpoint.info.name
+        Ensemble(taggers) if others else taggers[0],
+        read_rows([data]),
+        train=read_rows(train) if train else None,
+        name=f"mean of {len(taggers)}" if others else taggers[0].checkpoint.info.name,
     )
     print(evaluation.summarise(report))
     if output:

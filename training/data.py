@@ -38,6 +38,8 @@ class LabelledRow(BaseModel):
     outlet: str = ""
     kind: Literal["body", "headline"] = "body"
     sampling: str = ""
+    construction: str = ""
+    """Of a contrast sentence: the way of speaking that it tests."""
     probabilities: dict[str, float] | None = None
     """Of a sentence that `yaqin teach` labelled: the teachers' mean; learnt from instead of the label."""
     claim_probability: float | None = Field(None, ge=0, le=1)

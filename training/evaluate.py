@@ -73,7 +73,7 @@ def evaluate(
         "curves": overall.pop("curves"),
         "overall": overall,
         "baselines": {name: asdict(scores) for name, scores in compare(rows, train).items()},
-        "slices": {title: _slices(rows, tags, key) for title, key in _SLICES.items()},
+        "slices": {title: _slices(rows, tags, key) for title, key in _SLICES.items() if any(map(key, rows))},
         "errors": _errors(rows, tags),
     }
 
@@ -91,7 +91,8 @@ def summarise(report: Mapping[str, Any]) -> str:
     lines = [f"{'':24}{'claims':>7}  macro-F1 [95 %]{'':10}" + "".join(f"{label:>12}" for label in LABELS)]
     lines.append(_line(report["name"], report["overall"]))
     lines += [_line(name, scores) for name, scores in report["baselines"].items()]
-    lines += [_line(f"sampling {name}", scores) for name, scores in report["slices"]["sampling"].items()]
+    lines += [_line(f"sampling {name}", scores) for name, scores in report["slices"].get("sampling", {}).items()]
+    lines += _constructions(report["slices"].get("construction", {}))
     if left_out := [name for name in LEARNING if name not in report["baselines"]]:
         lines.append(f"left out: {', '.join(left_out)}, which learn from --train FILE")
     overall = report["overall"]
@@ -100,6 +101,12 @@ def summarise(report: Mapping[str, Any]) -> str:
         f"most certain 80 %; no-claim F1 {overall['no_claim']['f1']:.3f}; {report['n_truncated']} truncated"
     )
     return "\n".join(lines)
+
+
+def _constructions(slices: Mapping[str, Mapping[str, Any]]) -> list[str]:
+    """Give accuracies, not F1, by construction: most hold one class or two. The worst come first."""
+    scored = sorted((s["accuracy"], name, s["n_claims"]) for name, s in slices.items() if s["n_claims"])
+    return [f"construction {name:24}{n:4} claims, accuracy {accuracy:.2f}" for accuracy, name, n in scored]
 
 
 def _line(name: str, scores: Mapping[str, Any]) -> str:
@@ -145,6 +152,7 @@ _SLICES: dict[str, Callable[[LabelledRow], str]] = {
     "kind": lambda row: row.kind,
     "length": _length,
     "outlet": lambda row: row.outlet,
+    "construction": lambda row: row.construction,
 }
 
 

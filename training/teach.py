@@ -6,13 +6,14 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+from rich.console import Console
 from rich.progress import track
 
 from yaqin.inference.checkpoint import LABELS, NO_CLAIM
 from yaqin.inference.compressed import numbered_lines
 from yaqin.inference.errors import YaqinError
 from yaqin.inference.hydrate import written_whole
-from yaqin.inference.tagger import Tagger
+from yaqin.inference.tagger import Tag, Tagger
 
 SAMPLING = "taught"
 _BATCH = 2000
@@ -42,33 +43,56 @@ def read_sentences(path: Path) -> list[dict[str, Any]]:
     return rows
 
 
+class Ensemble:
+    """Several checkpoints as one tagger: the mean of their probabilities and of their claim thresholds."""
+
+    def __init__(self, taggers: Sequence[Tagger]) -> None:
+        self._taggers = taggers
+        self._threshold = float(np.mean([tagger.checkpoint.info.claim_threshold for tagger in taggers]))
+
+    def tag(self, sentences: Sequence[str], previous: Sequence[str | None] | None = None) -> list[Tag]:
+        """Tag sentences as they stand, as `Tagger.tag` does."""
+        return [self._mean(tags) for tags in zip(*(t.tag(sentences, previous) for t in self._taggers), strict=True)]
+
+    def _mean(self, tags: Sequence[Tag]) -> Tag:
+        probabilities = {label: float(np.mean([tag.probabilities[label] for tag in tags])) for label in LABELS}
+        claim = float(np.mean([tag.claim_probability for tag in tags]))
+        best = max(LABELS, key=probabilities.__getitem__)
+        return Tag(
+            tag=best if claim >= self._threshold else None,
+            probabilities=probabilities,
+            claim_probability=claim,
+            uncertain=False,
+            truncated=any(tag.truncated for tag in tags),
+        )
+
+
 def teach(rows: Sequence[dict[str, Any]], teachers: Sequence[Tagger]) -> list[dict[str, Any]]:
     """Give the rows with the teachers' mean probabilities; other fields stay, earlier labels are replaced.
 
-    The label becomes the likeliest class, or `none` where the mean claim probability is under one half; cue
-    and source are emptied, for no teacher gives them.
+    The label becomes the likeliest class, or `none` where the teachers see no claim; cue and source are
+    emptied, for no teacher gives them.
     """
-    probabilities, claims = np.zeros((len(rows), len(LABELS))), np.zeros(len(rows))
-    for number, teacher in enumerate(teachers, 1):
-        for start in track(range(0, len(rows), _BATCH), f"teacher {number} of {len(teachers)}", transient=True):
-            batch = rows[start : start + _BATCH]
-            tags = teacher.tag([row["text"] for row in batch], [row.get("previous") or None for row in batch])
-            probabilities[start : start + _BATCH] += [[tag.probabilities[label] for label in LABELS] for tag in tags]
-            claims[start : start + _BATCH] += [tag.claim_probability for tag in tags]
-    probabilities, claims = (probabilities / len(teachers)).round(_DIGITS), (claims / len(teachers)).round(_DIGITS)
-    return [
-        {
-            **row,
-            "label": LABELS[mean.argmax()] if claim >= 0.5 else NO_CLAIM,
-            "cue": "",
-            "source": "",
-            "confidence": 1,
-            "sampling": SAMPLING,
-            "probabilities": dict(zip(LABELS, mean.tolist(), strict=True)),
-            "claim_probability": float(claim),
-        }
-        for row, mean, claim in zip(rows, probabilities, claims, strict=True)
-    ]
+    ensemble = Ensemble(teachers)
+    taught: list[dict[str, Any]] = []
+    for start in track(range(0, len(rows), _BATCH), "teaching", console=Console(stderr=True), transient=True):
+        batch = rows[start : start + _BATCH]
+        tags = ensemble.tag([row["text"] for row in batch], [row.get("previous") or None for row in batch])
+        taught += [_taught(row, tag) for row, tag in zip(batch, tags, strict=True)]
+    return taught
+
+
+def _taught(row: dict[str, Any], tag: Tag) -> dict[str, Any]:
+    return {
+        **row,
+        "label": tag.tag or NO_CLAIM,
+        "cue": "",
+        "source": "",
+        "confidence": 1,
+        "sampling": SAMPLING,
+        "probabilities": {label: round(p, _DIGITS) for label, p in tag.probabilities.items()},
+        "claim_probability": round(tag.claim_probability, _DIGITS),
+    }
 
 
 def write_rows(rows: Sequence[dict[str, Any]], output: Path) -> None:

@@ -99,6 +99,13 @@ def test_every_row_stands_once_in_every_kind_of_slice() -> None:
     assert slices["sampling"]["random"]["ece"] == pytest.approx(0.3)
 
 
+def test_contrast_sentences_are_scored_by_construction() -> None:
+    rows = [row("قد يصل القطار", "hedged", construction="qad"), row("وقد وصل القطار", "confirmed", construction="qad")]
+    found = evaluate(FakeTagger(lambda _: "hedged"), [*ROWS, *rows], name="fake")
+    assert found["slices"]["construction"]["qad"]["accuracy"] == 0.5
+    assert "construction qad                        2 claims, accuracy 0.50" in summarise(found)
+
+
 def test_slices_of_less_than_thirty_claims_are_flagged() -> None:
     rows = [row("هطل المطر", "confirmed", outlet="كبير")] * 30 + [row("هطل المطر", "confirmed", outlet="صغير")] * 29
     outlets = evaluate(FakeTagger(lambda _: "confirmed"), rows, name="fake")["slices"]["outlet"]
