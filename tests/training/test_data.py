@@ -84,6 +84,20 @@ def test_the_repositorys_own_split_holds(repository: Path) -> None:
     assert label_counts(train).min() > 100
 
 
+def test_the_contrast_test_is_of_other_propositions_in_the_same_constructions(repository: Path) -> None:
+    seeds = repository / "seeds"
+    train = read_rows([seeds / "contrast-train.jsonl", seeds / "written-train.jsonl"])
+    test = read_rows([seeds / "contrast-test.jsonl"])
+    refuse_leakage(train, test, near_duplicate=0.6)
+    constructions = {row.construction for row in test}
+    assert constructions == {row.construction for row in train} - {""}
+    assert len(constructions) == 75
+    assert label_counts(test).min() > 180
+    for row in [*train, *test]:
+        assert row.cue in row.text
+        assert row.source in row.text
+
+
 def test_the_news_split_holds(shared: Path, repository: Path) -> None:
     train = read_rows([shared / "data" / "news-train.jsonl.gz", repository / "seeds" / "written-train.jsonl"])
     refuse_leakage(train, read_rows([shared / "data" / "news-dev.jsonl.gz"]), near_duplicate=0.8)
