@@ -27,6 +27,8 @@ class DataSection(_Section):
     """Sentences written for the purpose; they are trained on as well."""
     dev: Annotated[list[str], Field(min_length=1)]
     """Chooses the epoch and the seed, fits the calibration; never trained on."""
+    leave_out: list[str] = []
+    """Outlets whose rows are not trained on, to measure how the model reads outlets that it has never seen."""
     near_duplicate: Fraction = 0.8
     """Cosine of TF-IDF vectors from which two sentences count as one (training against development)."""
 

@@ -45,7 +45,7 @@ def run(config: Config, *, name: str, resume: bool = False) -> Path:
         raise YaqinError(f"{output}: expected a folder as run.output, found a file")
     if output.exists() and any(output.iterdir()) and not resume:
         raise YaqinError(f"{output}: expected a new or empty run.output, found files: add --resume or choose another")
-    train_rows = read_rows([*config.data.train, *config.data.written])
+    train_rows = _left_in(read_rows([*config.data.train, *config.data.written]), config.data.leave_out)
     dev_rows = read_rows(config.data.dev)
     refuse_leakage(train_rows, dev_rows, near_duplicate=config.data.near_duplicate)
     _refuse_unfit_dev(dev_rows, config.calibrate)
@@ -65,6 +65,13 @@ def run(config: Config, *, name: str, resume: bool = False) -> Path:
     }
     (output / SEEDS_FILE).write_text(json.dumps(body, indent=2) + "\n", encoding="utf-8")
     return output
+
+
+def _left_in(rows: Sequence[LabelledRow], outlets: Sequence[str]) -> list[LabelledRow]:
+    """Drop the rows of some outlets; refuse names that no row has, which a typing error would be."""
+    if unknown := set(outlets) - {row.outlet for row in rows}:
+        raise YaqinError(f"data.leave_out: expected outlets of training rows, found {', '.join(sorted(unknown))}")
+    return [row for row in rows if row.outlet not in outlets]
 
 
 def _refuse_unfit_dev(rows: Sequence[LabelledRow], options: CalibrateSection) -> None:

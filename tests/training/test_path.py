@@ -16,8 +16,9 @@ from yaqin.inference.errors import YaqinError
 from yaqin.inference.tagger import Tagger
 from yaqin.inference.text import prepare
 from yaqin.training.config import load_config
+from yaqin.training.data import LabelledRow
 from yaqin.training.export import export_onnx, pack, unpack
-from yaqin.training.run import run
+from yaqin.training.run import _left_in, run
 from yaqin.training.train import COMPLETE, ResumableTrainer, newest_complete
 
 
@@ -99,6 +100,13 @@ def test_a_run_does_not_go_on_with_what_another_config_began(
     changed = load_config(tiny_config, [override.format(dev=json.dumps([str(dev)]))])
     with pytest.raises(YaqinError, match=f"holds another run; different: {different}"):
         run(changed, name="tiny", resume=True)
+
+
+def test_outlets_are_left_out_of_training_by_name() -> None:
+    rows = [LabelledRow(text="وصل القطار.", label="confirmed", outlet=outlet) for outlet in ("", "النهار", "البيدر")]
+    assert [row.outlet for row in _left_in(rows, ["النهار"])] == ["", "البيدر"]
+    with pytest.raises(YaqinError, match="expected outlets of training rows, found النهر"):
+        _left_in(rows, ["النهر"])
 
 
 def test_development_rows_of_too_few_documents_are_refused_before_training(tiny_config: Path, tmp_path: Path) -> None:
