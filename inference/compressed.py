@@ -1,9 +1,11 @@
-"""Opening input files, compressed or not: a file that is cut off says so and never passes for a whole one."""
+"""Files, compressed or not: one that is cut off says so on reading and never passes for a whole one on writing."""
 
 import gzip
+import os
 import sys
 import zlib
 from collections.abc import Iterator
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import IO
 
@@ -44,3 +46,23 @@ def numbered_lines(path: Path) -> Iterator[tuple[int, bytes]]:
     except (OSError, *BROKEN) as error:
         found = getattr(error, "strerror", None) or error
         raise YaqinError(f"{path}: expected a readable label file, found: {found}") from error
+
+
+@contextmanager
+def written_whole(path: Path) -> Iterator[IO[bytes] | gzip.GzipFile]:
+    """Open a file that takes its name when all is written; until then, and on any error, the old one stays."""
+    beside = path.with_name(f".{path.name}.{os.getpid()}.tmp")
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        with beside.open("wb") as raw:
+            if path.suffix == ".gz":  # no name and no time inside: equal rows, equal bytes
+                with gzip.GzipFile(filename="", mode="wb", fileobj=raw, mtime=0) as packed:
+                    yield packed
+            else:
+                yield raw
+        beside.replace(path)
+    except OSError as error:
+        raise YaqinError(f"{path}: expected a place to write, found: {error.strerror or error}") from error
+    finally:
+        with suppress(OSError):
+            beside.unlink()

@@ -4,18 +4,15 @@ A label file says where each sentence stands (collection, document, offsets) and
 `hydrate` cuts the sentences out of clones of the public collections; `strip_text` is its inverse.
 """
 
-import gzip
 import hashlib
 import json
-import os
 import re
-from collections.abc import Iterable, Iterator, Mapping, Sequence
-from contextlib import contextmanager, suppress
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import IO, Any
+from typing import Any
 
-from yaqin.inference.compressed import numbered_lines
+from yaqin.inference.compressed import numbered_lines, written_whole
 from yaqin.inference.errors import YaqinError
 
 MISSING_SUFFIX = ".missing.jsonl"
@@ -201,23 +198,3 @@ def _sha1(text: str) -> str:
 
 def _to_line(row: Mapping[str, Any]) -> bytes:
     return json.dumps(row, ensure_ascii=False).encode() + b"\n"
-
-
-@contextmanager
-def written_whole(path: Path) -> Iterator[IO[bytes] | gzip.GzipFile]:
-    """Open a file that takes its name when all is written; until then, and on any error, the old one stays."""
-    beside = path.with_name(f".{path.name}.{os.getpid()}.tmp")
-    try:
-        path.parent.mkdir(parents=True, exist_ok=True)
-        with beside.open("wb") as raw:
-            if path.suffix == ".gz":  # no name and no time inside: equal rows, equal bytes
-                with gzip.GzipFile(filename="", mode="wb", fileobj=raw, mtime=0) as packed:
-                    yield packed
-            else:
-                yield raw
-        beside.replace(path)
-    except OSError as error:
-        raise YaqinError(f"{path}: expected a place to write, found: {error.strerror or error}") from error
-    finally:
-        with suppress(OSError):
-            beside.unlink()

@@ -48,9 +48,9 @@ temperature, so expect a little less elsewhere.
 ## Data and limits
 
 Trained on {train}; chosen on {dev}; seed {seed}.
-The hashes of these files stand in `yaqin.json`. Yaqin's own rows (`news-*`, `written-*`) were labelled by large
-language models that read sentence by sentence under a guideline, and its news sentences are Egyptian and Tunisian, of
-2013 to 2017: other countries, years and genres can score lower.
+The hashes of these files stand in `yaqin.json`. Yaqin's own rows (`news-*`, `written-*`, `contrast-*`) were
+labelled by large language models that read sentence by sentence under a guideline, and its news sentences are Egyptian
+and Tunisian, of 2013 to 2017: other countries, years and genres can score lower.
 """
 
 

@@ -67,7 +67,7 @@ def evaluate(
         Ensemble(taggers) if others else taggers[0],
         read_rows([data]),
         train=read_rows(train) if train else None,
-        name=f"mean of {len(taggers)}" if others else taggers[0].checkpoint.info.name,
+        name=" + ".join(tagger.checkpoint.info.name for tagger in taggers),
     )
     print(evaluation.summarise(report))
     if output:
@@ -76,16 +76,17 @@ def evaluate(
 
 @app.command()
 def teach(
-    sentences: Annotated[Path, typer.Argument(help="JSON lines with a text each; .gz allowed.")],
+    sentences: Annotated[Path, typer.Argument(help="JSON lines with a text each, .gz allowed.")],
     teachers: Annotated[list[str], typer.Argument(metavar="CHECKPOINT…", help="Folders or names of packaged ones.")],
     output: Annotated[Path, typer.Option(help="Rows to train on (data.train of a config).")],
 ) -> None:
     """Label sentences with the mean probabilities of several checkpoints, to train one model on (distillation)."""
+    with _needs("teach", "train"):
+        from yaqin.training import teach as teaching
     from yaqin.inference.tagger import Tagger
-    from yaqin.training import teach as teaching
 
-    rows = teaching.teach(teaching.read_sentences(sentences), [Tagger.load(teacher) for teacher in teachers])
-    teaching.write_rows(rows, output)
+    rows = teaching.read_sentences(sentences)
+    teaching.teach(rows, [Tagger.load(teacher) for teacher in teachers], output)
     print(f"{len(rows)} sentences taught by {len(teachers)} checkpoint(s): {output}")
 
 

@@ -28,7 +28,8 @@ class DataSection(_Section):
     dev: Annotated[list[str], Field(min_length=1)]
     """Chooses the epoch and the seed, fits the calibration; never trained on."""
     leave_out: list[str] = []
-    """Outlets whose rows are not trained on, to measure how the model reads outlets that it has never seen."""
+    """Outlets whose rows are not trained on, to measure how the model reads outlets that it has never seen.
+    Rows taught by checkpoints that have seen them would undo it."""
     near_duplicate: Fraction = 0.8
     """Cosine of TF-IDF vectors from which two sentences count as one (training against development)."""
 

@@ -4,11 +4,11 @@ import json
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Literal
+from typing import Annotated, Literal, Self
 
 import datasets
 import numpy as np
-from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator, model_validator
 
 from yaqin.inference.checkpoint import LABELS, NO_CLAIM
 from yaqin.inference.compressed import numbered_lines
@@ -40,9 +40,10 @@ class LabelledRow(BaseModel):
     sampling: str = ""
     construction: str = ""
     """Of a contrast sentence: the way of speaking that it tests."""
-    probabilities: dict[str, float] | None = None
+    probabilities: dict[str, Annotated[float, Field(ge=0, le=1)]] | None = None
     """Of a sentence that `yaqin teach` labelled: the teachers' mean; learnt from instead of the label."""
     claim_probability: float | None = Field(None, ge=0, le=1)
+    """The same of whether it makes a claim."""
 
     @field_validator("text")
     @classmethod
@@ -51,12 +52,13 @@ class LabelledRow(BaseModel):
             raise ValueError("expected a sentence, found white space")
         return text
 
-    @field_validator("probabilities")
-    @classmethod
-    def _one_a_class(cls, probabilities: dict[str, float] | None) -> dict[str, float] | None:
-        if probabilities is not None and set(probabilities) != set(LABELS):
-            raise ValueError(f"expected one of each class, {', '.join(LABELS)}")
-        return probabilities
+    @model_validator(mode="after")
+    def _whole_teaching(self) -> Self:
+        if (self.probabilities is None) != (self.claim_probability is None):
+            raise ValueError("expected probabilities and claim_probability together, found one of them")
+        if self.probabilities is not None and set(self.probabilities) != set(LABELS):
+            raise ValueError(f"expected probabilities of {', '.join(LABELS)}, found {', '.join(self.probabilities)}")
+        return self
 
     @property
     def is_claim(self) -> bool:
@@ -96,7 +98,7 @@ def read_rows(paths: Sequence[str | Path]) -> list[LabelledRow]:
             try:
                 rows.append(LabelledRow.model_validate_json(line))
             except ValidationError as error:
-                mistakes.append(f"{path}:{number}: {_reason(error)}")
+                mistakes.append(f"{path}:{number}: {reason(error)}")
         if before == (len(rows), len(mistakes)):
             raise YaqinError(f"{path}: expected labelled rows, found an empty file")
     if mistakes:
@@ -105,7 +107,8 @@ def read_rows(paths: Sequence[str | Path]) -> list[LabelledRow]:
     return rows
 
 
-def _reason(error: ValidationError) -> str:
+def reason(error: ValidationError) -> str:
+    """Say what is wrong with a row, field by field."""
     return "; ".join(
         f"{'.'.join(map(str, e['loc'])) or 'row'}: {e['msg']}"
         + (
@@ -151,7 +154,7 @@ class Features:
 
     Attributes:
         dataset: Columns `input_ids`, `token_type_ids`, `evidence_labels` (one a piece), `targets` (one a class,
-            in the order of `LABELS`; all 0 where there is no claim), `claim_targets` and `length` (pieces).
+            in the order of `LABELS`, that sum to `claim_targets`), `claim_targets` and `length` (pieces).
         n_truncated: Sentences that did not fit.
     """
 
@@ -198,9 +201,18 @@ def _evidence_labels(row: LabelledRow, encoded: Input) -> list[int]:
 
 
 def label_counts(rows: Iterable[LabelledRow]) -> np.ndarray:
-    """Count the rows of each of the four classes. *Shape:* ``(4,)``"""
-    counts = np.zeros(len(LABELS), dtype=np.int64)
+    """Count the rows of each of the four classes, taught ones by their parts. *Shape:* ``(4,)``"""
+    counts = np.zeros(len(LABELS))
     for row in rows:
-        if row.is_claim:
-            counts[LABELS.index(row.label)] += 1
+        counts += row.targets
     return counts
+
+
+def refuse_taught(rows: Iterable[LabelledRow]) -> None:
+    """Refuse to score against what models said.
+
+    Raises:
+        YaqinError: `yaqin teach` labelled some of the rows.
+    """
+    if n_taught := sum(row.is_taught for row in rows):
+        raise YaqinError(f"expected rows that readers labelled, found {n_taught} that checkpoints taught")

@@ -13,7 +13,7 @@ from yaqin.inference.checkpoint import LABELS
 from yaqin.inference.errors import YaqinError
 from yaqin.training import pictures
 from yaqin.training.baselines import LEARNING, compare
-from yaqin.training.data import LabelledRow
+from yaqin.training.data import LabelledRow, refuse_taught
 from yaqin.training.scores import score
 
 REPORT_FILE = "evaluation.json"
@@ -61,8 +61,9 @@ def evaluate(
         The report, ready for JSON. No text of a row is in it: errors are named by id.
 
     Raises:
-        YaqinError: No row makes a claim.
+        YaqinError: No row makes a claim, or rows were labelled by checkpoints.
     """
+    refuse_taught(rows)
     if not any(row.is_claim for row in rows):
         raise YaqinError(f"expected labelled rows of the classes {', '.join(LABELS)}, found none among {len(rows)}")
     tags = tagger.tag([row.text for row in rows], [row.previous or None for row in rows])

@@ -69,9 +69,7 @@ class ClaimTagger(nn.Module):
                 result["claim"], claim_targets
             )
             if self._evidence_weight and evidence_labels is not None:
-                loss = loss + self._evidence_weight * functional.cross_entropy(
-                    self.evidence(hidden).flatten(0, 1), evidence_labels.flatten(), ignore_index=IGNORED
-                )
+                loss = loss + self._evidence_weight * self._evidence_loss(hidden, evidence_labels)
             result = {"loss": loss, **result}
         return result
 
@@ -82,6 +80,13 @@ class ClaimTagger(nn.Module):
         if self.class_weights is not None:
             smoothed = smoothed * self.class_weights
         return -(smoothed * functional.log_softmax(logits.float(), dim=-1)).sum() / mass.sum().clamp(min=1)
+
+    def _evidence_loss(self, hidden: Tensor, labels: Tensor) -> Tensor:
+        """Cross-entropy over pieces; 0 where no row of a batch has a reader's evidence."""
+        total = functional.cross_entropy(
+            self.evidence(hidden).flatten(0, 1), labels.flatten(), ignore_index=IGNORED, reduction="sum"
+        )
+        return total / (labels != IGNORED).sum().clamp(min=1)
 
     def save(self, folder: Path) -> None:
         """Write the classifier as `transformers` does, and the other heads beside it."""

@@ -18,7 +18,7 @@ from yaqin.inference.tagger import Tagger, softmax
 from yaqin.training import calibrate
 from yaqin.training.card import model_card
 from yaqin.training.config import CalibrateSection, Config
-from yaqin.training.data import LabelledRow, read_rows, refuse_leakage
+from yaqin.training.data import LabelledRow, read_rows, refuse_leakage, refuse_taught
 from yaqin.training.evaluate import evaluate, write_report
 from yaqin.training.export import export_onnx
 from yaqin.training.train import fit, remove_trainer_files
@@ -71,11 +71,15 @@ def _left_in(rows: Sequence[LabelledRow], outlets: Sequence[str]) -> list[Labell
     """Drop the rows of some outlets; refuse names that no row has, which a typing error would be."""
     if unknown := set(outlets) - {row.outlet for row in rows}:
         raise YaqinError(f"data.leave_out: expected outlets of training rows, found {', '.join(sorted(unknown))}")
-    return [row for row in rows if row.outlet not in outlets]
+    left = [row for row in rows if row.outlet not in outlets]
+    if not left:
+        raise YaqinError("data.leave_out: expected some rows of other outlets, found none")
+    return left
 
 
 def _refuse_unfit_dev(rows: Sequence[LabelledRow], options: CalibrateSection) -> None:
     """Refuse development rows that nothing can be fitted on, before hours of training rather than after."""
+    refuse_taught(rows)
     documents = {row.document or str(i) for i, row in enumerate(rows) if row.is_claim}
     least = options.folds if options.method == "temperature" else 1
     if len(documents) < least:

@@ -6,37 +6,38 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+from pydantic import ValidationError
 from rich.console import Console
 from rich.progress import track
 
 from yaqin.inference.checkpoint import LABELS, NO_CLAIM
-from yaqin.inference.compressed import numbered_lines
+from yaqin.inference.compressed import numbered_lines, written_whole
 from yaqin.inference.errors import YaqinError
-from yaqin.inference.hydrate import written_whole
 from yaqin.inference.tagger import Tag, Tagger
+from yaqin.training.data import LabelledRow, reason
 
-SAMPLING = "taught"
-_BATCH = 2000
-_DIGITS = 4
+_BATCH = 2000  # sentences between two steps of the progress bar
+_DIGITS = 4  # of a probability in a file
+_READERS = ("label_a", "label_b")
 
 
 def read_sentences(path: Path) -> list[dict[str, Any]]:
-    """Read JSON lines that have a `text` each.
+    """Read JSON lines that have a `text` each; labels are not needed, other fields are those of labelled rows.
 
     Raises:
-        YaqinError: The file is missing, broken or empty, or a line has no `text`.
+        YaqinError: The file is missing, broken or empty, or a line would make no labelled row.
     """
     rows = []
     for number, line in numbered_lines(path):
         try:
             row = json.loads(line)
-            text = row.get("text") if isinstance(row, dict) else None
+            if not isinstance(row, dict):
+                raise YaqinError(f"{path}:{number}: expected a JSON object, found {type(row).__name__}")
+            LabelledRow.model_validate({**row, "label": NO_CLAIM})
+        except ValidationError as error:
+            raise YaqinError(f"{path}:{number}: {reason(error)}") from error
         except ValueError as error:
             raise YaqinError(f"{path}:{number}: expected JSON, found: {error}") from error
-        if not isinstance(text, str) or not text.strip():
-            raise YaqinError(
-                f'{path}:{number}: expected a sentence in "text", found {line[:80].decode(errors="replace")}'
-            )
         rows.append(row)
     if not rows:
         raise YaqinError(f"{path}: expected sentences, found an empty file")
@@ -59,7 +60,7 @@ class Ensemble:
         claim = float(np.mean([tag.claim_probability for tag in tags]))
         best = max(LABELS, key=probabilities.__getitem__)
         return Tag(
-            tag=best if claim >= self._threshold else None,
+            tag=best if claim >= self._threshold and any(tag.tag for tag in tags) else None,
             probabilities=probabilities,
             claim_probability=claim,
             uncertain=False,
@@ -67,40 +68,32 @@ class Ensemble:
         )
 
 
-def teach(rows: Sequence[dict[str, Any]], teachers: Sequence[Tagger]) -> list[dict[str, Any]]:
-    """Give the rows with the teachers' mean probabilities; other fields stay, earlier labels are replaced.
+def teach(rows: Sequence[dict[str, Any]], teachers: Sequence[Tagger], output: Path) -> None:
+    """Write the rows with the teachers' mean probabilities; other fields stay, earlier labels are replaced.
 
     The label becomes the likeliest class, or `none` where the teachers see no claim; cue and source are
-    emptied, for no teacher gives them.
-    """
-    ensemble = Ensemble(teachers)
-    taught: list[dict[str, Any]] = []
-    for start in track(range(0, len(rows), _BATCH), "teaching", console=Console(stderr=True), transient=True):
-        batch = rows[start : start + _BATCH]
-        tags = ensemble.tag([row["text"] for row in batch], [row.get("previous") or None for row in batch])
-        taught += [_taught(row, tag) for row, tag in zip(batch, tags, strict=True)]
-    return taught
-
-
-def _taught(row: dict[str, Any], tag: Tag) -> dict[str, Any]:
-    return {
-        **row,
-        "label": tag.tag or NO_CLAIM,
-        "cue": "",
-        "source": "",
-        "confidence": 1,
-        "sampling": SAMPLING,
-        "probabilities": {label: round(p, _DIGITS) for label, p in tag.probabilities.items()},
-        "claim_probability": round(tag.claim_probability, _DIGITS),
-    }
-
-
-def write_rows(rows: Sequence[dict[str, Any]], output: Path) -> None:
-    """Write JSON lines, compressed when the name ends in `.gz`.
+    emptied, for no teacher gives them. The file is compressed when its name ends in `.gz`.
 
     Raises:
         YaqinError: The file cannot be written.
     """
+    ensemble = Ensemble(teachers)
     with written_whole(output) as file:
-        for row in rows:
-            file.write(json.dumps(row, ensure_ascii=False).encode() + b"\n")
+        for start in track(range(0, len(rows), _BATCH), "teaching", console=Console(stderr=True), transient=True):
+            batch = rows[start : start + _BATCH]
+            tags = ensemble.tag([row["text"] for row in batch], [row.get("previous") or None for row in batch])
+            for row, tag in zip(batch, tags, strict=True):
+                file.write(json.dumps(_taught(row, tag), ensure_ascii=False).encode() + b"\n")
+
+
+def _taught(row: dict[str, Any], tag: Tag) -> dict[str, Any]:
+    return {
+        **{key: value for key, value in row.items() if key not in _READERS},
+        "label": tag.tag or NO_CLAIM,
+        "cue": "",
+        "source": "",
+        "confidence": 1,
+        "sampling": "taught",
+        "probabilities": {label: round(p, _DIGITS) for label, p in tag.probabilities.items()},
+        "claim_probability": round(tag.claim_probability, _DIGITS),
+    }

@@ -147,6 +147,21 @@ def test_taught_rows_have_soft_targets_and_no_evidence(tiny_encoder: Path) -> No
     assert set(dataset["evidence_labels"][0]) == {IGNORED}
 
 
+@pytest.mark.parametrize(
+    ("fields", "message"),
+    [
+        ('"probabilities": {"confirmed": 1.0}, "claim_probability": 1.0', "expected probabilities of confirmed, attr"),
+        ('"claim_probability": 1.0', "expected probabilities and claim_probability together"),
+        ('"claim_probability": 7.0', "claim_probability: Input should be less than or equal to 1"),
+    ],
+)
+def test_half_a_teaching_is_refused(tmp_path: Path, fields: str, message: str) -> None:
+    path = tmp_path / "rows.jsonl"
+    path.write_text(f'{{"text": "وصل القطار.", "label": "confirmed", {fields}}}\n', encoding="utf-8")
+    with pytest.raises(YaqinError, match=message):
+        read_rows([path])
+
+
 def test_what_does_not_fit_is_cut_and_counted(tiny_encoder: Path) -> None:
     tokenizer = Tokenizer.from_file(str(tiny_encoder / "tokenizer.json"))
     features = encode_rows([_row("كلمة " * 100, "a"), _row("كلمة.", "b")], InputEncoder(tokenizer, max_length=16))

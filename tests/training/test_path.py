@@ -107,6 +107,8 @@ def test_outlets_are_left_out_of_training_by_name() -> None:
     assert [row.outlet for row in _left_in(rows, ["النهار"])] == ["", "البيدر"]
     with pytest.raises(YaqinError, match="expected outlets of training rows, found النهر"):
         _left_in(rows, ["النهر"])
+    with pytest.raises(YaqinError, match="expected some rows of other outlets, found none"):
+        _left_in(rows, ["", "النهار", "البيدر"])
 
 
 def test_development_rows_of_too_few_documents_are_refused_before_training(tiny_config: Path, tmp_path: Path) -> None:

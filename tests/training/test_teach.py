@@ -14,6 +14,7 @@ from yaqin.inference.tagger import Tagger
 from yaqin.training.cli import app
 from yaqin.training.config import load_config
 from yaqin.training.data import read_rows
+from yaqin.training.evaluate import evaluate
 from yaqin.training.run import run
 from yaqin.training.teach import read_sentences
 
@@ -63,12 +64,47 @@ def test_a_student_learns_from_taught_rows_alone(
     assert Checkpoint(student).info.name == "student"
 
 
+def test_what_cannot_be_tagged_is_taught_to_be_no_claim(tiny_checkpoint: Path, tmp_path: Path) -> None:
+    path = tmp_path / "latin.jsonl"
+    path.write_text('{"text": "Read more"}\n', encoding="utf-8")
+    (row,) = read_rows([_teach(path, tiny_checkpoint)])
+    assert row.label == "none"
+    assert row.is_taught
+
+
+def test_taught_rows_are_not_scored_against(
+    tiny_checkpoint: Path, tiny_config: Path, repository: Path, tmp_path: Path
+) -> None:
+    test = tmp_path / "test.jsonl"
+    shutil.copy(repository / "seeds" / "written-test.jsonl", test)
+    taught = _teach(test, tiny_checkpoint)
+    with pytest.raises(YaqinError, match="expected rows that readers labelled, found 144 that checkpoints taught"):
+        run(load_config(tiny_config, [f'data.dev=["{taught}"]', f"run.output={tmp_path / 'out'}"]), name="x")
+    with pytest.raises(YaqinError, match="found 144 that checkpoints taught"):
+        evaluate(Tagger.load(tiny_checkpoint), read_rows([taught]), name="x")
+
+
+def test_a_mean_of_checkpoints_is_scored_by_the_command(
+    tiny_checkpoint: Path, repository: Path, tmp_path: Path
+) -> None:
+    test = str(repository / "seeds" / "written-test.jsonl")
+    command = ["evaluate", str(tiny_checkpoint), test, "--with", str(tiny_checkpoint), "--output", str(tmp_path)]
+    result = CliRunner().invoke(app, command, catch_exceptions=False)
+    assert result.exit_code == 0
+    report = json.loads((tmp_path / "evaluation.json").read_text(encoding="utf-8"))
+    alone = evaluate(Tagger.load(tiny_checkpoint), read_rows([Path(test)]), name="tiny")
+    assert report["name"] == "tiny + tiny"
+    assert report["overall"]["confusion"] == alone["overall"]["confusion"]
+    assert report["overall"]["no_claim"] == alone["overall"]["no_claim"]
+
+
 @pytest.mark.parametrize(
     ("content", "message"),
     [
         ("", "expected sentences, found an empty file"),
-        ('{"text": "وصل القطار."}\n{"title": "قطار"}\n', r':2: expected a sentence in "text", found {"title"'),
-        ("[1]\n", r':1: expected a sentence in "text", found \[1\]'),
+        ('{"text": "وصل القطار."}\n{"title": "قطار"}\n', ":2: text: Field required"),
+        ('{"text": "وصل القطار.", "previous": 5}\n', ":1: previous: Input should be a valid string, found 5"),
+        ("[1]\n", ":1: expected a JSON object, found list"),
         ("{\n", ":1: expected JSON, found: "),
     ],
 )
