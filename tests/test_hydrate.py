@@ -15,7 +15,7 @@ from yaqin.inference.errors import YaqinError
 from yaqin.inference.hydrate import MISSING_SUFFIX, HydrationResult, hydrate, strip_text
 
 SEEDS = Path(__file__).parents[1] / "seeds"
-TRAINING = ("train", "more", "later")
+TRAINING = ("train", "more", "later", "rare")
 SHARED = os.environ.get("YAQIN_SHARED")
 
 HARBOUR = "txt/harbour/2031-05-04 08:23:44#7f.txt"

@@ -79,14 +79,21 @@ def teach(
     sentences: Annotated[Path, typer.Argument(help="JSON lines with a text each, .gz allowed.")],
     teachers: Annotated[list[str], typer.Argument(metavar="CHECKPOINT…", help="Folders or names of packaged ones.")],
     output: Annotated[Path, typer.Option(help="Rows to train on (data.train of a config).")],
+    dev: Annotated[
+        Path | None, typer.Option(help="Rows that readers labelled: calibrates the mean on them.", show_default="as it is")
+    ] = None,
 ) -> None:
     """Label sentences with the mean probabilities of several checkpoints, to train one model on (distillation)."""
     with _needs("teach", "train"):
         from yaqin.training import teach as teaching
+        from yaqin.training.data import read_rows
     from yaqin.inference.tagger import Tagger
 
     rows = teaching.read_sentences(sentences)
-    teaching.teach(rows, [Tagger.load(teacher) for teacher in teachers], output)
+    ensemble = teaching.Ensemble([Tagger.load(teacher) for teacher in teachers])
+    if dev:
+        print(f"temperature of the mean: {ensemble.calibrate(read_rows([dev])):.3f}")
+    teaching.teach(rows, ensemble, output)
     print(f"{len(rows)} sentences taught by {len(teachers)} checkpoint(s): {output}")
 
 

@@ -13,8 +13,9 @@ from rich.progress import track
 from yaqin.inference.checkpoint import LABELS, NO_CLAIM
 from yaqin.inference.compressed import numbered_lines, written_whole
 from yaqin.inference.errors import YaqinError
-from yaqin.inference.tagger import Tag, Tagger
-from yaqin.training.data import LabelledRow, reason
+from yaqin.inference.tagger import Tag, Tagger, softmax
+from yaqin.training.calibrate import fit_temperature
+from yaqin.training.data import LabelledRow, reason, refuse_taught
 
 _BATCH = 2000  # sentences between two steps of the progress bar
 _DIGITS = 4  # of a probability in a file
@@ -45,18 +46,42 @@ def read_sentences(path: Path) -> list[dict[str, Any]]:
 
 
 class Ensemble:
-    """Several checkpoints as one tagger: the mean of their probabilities and of their claim thresholds."""
+    """Several checkpoints as one tagger: the mean of their probabilities and of their claim thresholds.
+
+    A mean is less sure than it may be, even of calibrated checkpoints (Rahaman and Thiery 2021): `calibrate`
+    sharpens it.
+    """
 
     def __init__(self, taggers: Sequence[Tagger]) -> None:
         self._taggers = taggers
+        self._temperature = 1.0
         self._threshold = float(np.mean([tagger.checkpoint.info.claim_threshold for tagger in taggers]))
 
     def tag(self, sentences: Sequence[str], previous: Sequence[str | None] | None = None) -> list[Tag]:
         """Tag sentences as they stand, as `Tagger.tag` does."""
         return [self._mean(tags) for tags in zip(*(t.tag(sentences, previous) for t in self._taggers), strict=True)]
 
+    def calibrate(self, rows: Sequence[LabelledRow]) -> float:
+        """Fit one temperature to the logarithms of the means on rows that readers labelled, and give it.
+
+        Raises:
+            YaqinError: No row makes a claim, or rows were labelled by checkpoints.
+        """
+        refuse_taught(rows)
+        claims = [row for row in rows if row.is_claim]
+        if not claims:
+            raise YaqinError(f"expected labelled rows of the classes {', '.join(LABELS)}, found none among {len(rows)}")
+        self._temperature = 1.0
+        tags = self.tag([row.text for row in claims], [row.previous or None for row in claims])
+        means = np.array([[tag.probabilities[label] for label in LABELS] for tag in tags])
+        gold = np.array([LABELS.index(row.label) for row in claims])
+        self._temperature = fit_temperature(_log(means), gold)
+        return self._temperature
+
     def _mean(self, tags: Sequence[Tag]) -> Tag:
-        probabilities = {label: float(np.mean([tag.probabilities[label] for tag in tags])) for label in LABELS}
+        means = np.mean([[tag.probabilities[label] for label in LABELS] for tag in tags], axis=0)
+        sharpened = softmax(_log(means)[None] / self._temperature)[0]
+        probabilities = dict(zip(LABELS, map(float, sharpened), strict=True))
         claim = float(np.mean([tag.claim_probability for tag in tags]))
         best = max(LABELS, key=probabilities.__getitem__)
         return Tag(
@@ -68,16 +93,19 @@ class Ensemble:
         )
 
 
-def teach(rows: Sequence[dict[str, Any]], teachers: Sequence[Tagger], output: Path) -> None:
-    """Write the rows with the teachers' mean probabilities; other fields stay, earlier labels are replaced.
+def _log(probabilities: np.ndarray) -> np.ndarray:
+    return np.log(np.maximum(probabilities, 1e-9))
 
-    The label becomes the likeliest class, or `none` where the teachers see no claim; cue and source are
+
+def teach(rows: Sequence[dict[str, Any]], ensemble: Ensemble, output: Path) -> None:
+    """Write the rows with the ensemble's probabilities; other fields stay, earlier labels are replaced.
+
+    The label becomes the likeliest class, or `none` where the ensemble sees no claim; cue and source are
     emptied, for no teacher gives them. The file is compressed when its name ends in `.gz`.
 
     Raises:
         YaqinError: The file cannot be written.
     """
-    ensemble = Ensemble(teachers)
     with written_whole(output) as file:
         for start in track(range(0, len(rows), _BATCH), "teaching", console=Console(stderr=True), transient=True):
             batch = rows[start : start + _BATCH]
