@@ -80,7 +80,8 @@ def teach(
     teachers: Annotated[list[str], typer.Argument(metavar="CHECKPOINT…", help="Folders or names of packaged ones.")],
     output: Annotated[Path, typer.Option(help="Rows to train on (data.train of a config).")],
     dev: Annotated[
-        Path | None, typer.Option(help="Rows that readers labelled: calibrates the mean on them.", show_default="as it is")
+        Path | None,
+        typer.Option(help="Rows that readers labelled: calibrates the mean on them.", show_default="as it is"),
     ] = None,
 ) -> None:
     """Label sentences with the mean probabilities of several checkpoints, to train one model on (distillation)."""

@@ -2,6 +2,7 @@
 
 import json
 import shutil
+from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
@@ -16,7 +17,7 @@ from yaqin.training.config import load_config
 from yaqin.training.data import read_rows
 from yaqin.training.evaluate import evaluate
 from yaqin.training.run import run
-from yaqin.training.teach import read_sentences
+from yaqin.training.teach import Ensemble, read_sentences
 
 
 @pytest.fixture
@@ -27,20 +28,23 @@ def sentences(tmp_path: Path, written: list[dict[str, str]]) -> Path:
     return path
 
 
-def _teach(sentences: Path, *teachers: Path) -> Path:
+def _teach(sentences: Path, *teachers: Path, options: Sequence[str] = ()) -> Path:
     output = sentences.with_name("taught.jsonl.gz")
-    result = CliRunner().invoke(
-        app, ["teach", str(sentences), *map(str, teachers), "--output", str(output)], catch_exceptions=False
-    )
+    command = ["teach", str(sentences), *map(str, teachers), "--output", str(output), *options]
+    result = CliRunner().invoke(app, command, catch_exceptions=False)
     assert result.exit_code == 0, result.output
     return output
 
 
+def _unsure(checkpoint: Path, copy: Path) -> Path:
+    shutil.copytree(checkpoint, copy)
+    info = json.loads((copy / "yaqin.json").read_text(encoding="utf-8"))
+    (copy / "yaqin.json").write_text(json.dumps(info | {"temperature": 9.0}), encoding="utf-8")
+    return copy
+
+
 def test_the_mean_of_the_teachers_is_taught(tiny_checkpoint: Path, sentences: Path, tmp_path: Path) -> None:
-    other = tmp_path / "other"
-    shutil.copytree(tiny_checkpoint, other)
-    info = json.loads((other / "yaqin.json").read_text(encoding="utf-8"))
-    (other / "yaqin.json").write_text(json.dumps(info | {"temperature": 9.0}), encoding="utf-8")
+    other = _unsure(tiny_checkpoint, tmp_path / "other")
     rows = read_rows([_teach(sentences, tiny_checkpoint, other)])
     texts = [row.text for row in rows]
     means = [
@@ -53,6 +57,31 @@ def test_the_mean_of_the_teachers_is_taught(tiny_checkpoint: Path, sentences: Pa
         LABELS[mean.argmax()] for row, mean in zip(rows, taught, strict=True) if row.is_claim
     ]
     assert [row.id for row in rows] == [row["id"] for row in read_sentences(sentences)]
+
+
+def test_the_mean_is_calibrated_on_rows_that_readers_labelled(
+    tiny_checkpoint: Path, sentences: Path, repository: Path, tmp_path: Path
+) -> None:
+    teachers = [tiny_checkpoint, _unsure(tiny_checkpoint, tmp_path / "other")]
+    dev = repository / "seeds" / "written-test.jsonl"
+    rows = read_rows([dev])
+    claims = [row for row in rows if row.is_claim]
+    ensemble = Ensemble([Tagger.load(teacher) for teacher in teachers])
+
+    def loss() -> float:
+        tags = ensemble.tag([row.text for row in claims])
+        return -float(np.mean([np.log(tag.probabilities[row.label]) for row, tag in zip(claims, tags, strict=True)]))
+
+    before = loss()
+    assert ensemble.calibrate(rows) < 1  # the mean was too unsure
+    assert loss() < before
+    plain, calibrated = (
+        read_rows([_teach(sentences, *teachers, options=options)]) for options in ([], ["--dev", str(dev)])
+    )
+    for row, other in zip(plain, calibrated, strict=True):
+        assert row.label == other.label  # one temperature moves no class past another
+        assert row.probabilities != other.probabilities
+        assert sum((other.probabilities or {}).values()) == pytest.approx(1, abs=1e-3)
 
 
 def test_a_student_learns_from_taught_rows_alone(
