@@ -94,7 +94,8 @@ class Ensemble:
 
 
 def _log(probabilities: np.ndarray) -> np.ndarray:
-    return np.log(np.maximum(probabilities, 1e-9))
+    logs: np.ndarray = np.log(np.maximum(probabilities, 1e-9))
+    return logs
 
 
 def teach(rows: Sequence[dict[str, Any]], ensemble: Ensemble, output: Path) -> None:
