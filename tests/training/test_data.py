@@ -98,6 +98,18 @@ def test_the_contrast_test_is_of_other_propositions_in_the_same_constructions(re
         assert row.source in row.text
 
 
+def test_the_articles_of_the_test_are_other_writers(repository: Path) -> None:
+    seeds = repository / "seeds"
+    written = [seeds / f"{name}-train.jsonl" for name in ("articles", "contrast", "written")]
+    train, test = read_rows(written), read_rows([seeds / "articles-test.jsonl"])
+    refuse_leakage(train, test, near_duplicate=0.8)
+    assert len({row.document for row in test}) == 24
+    assert label_counts(test).min() > 40
+    for row in [*train, *test]:
+        assert row.cue in row.text
+        assert row.source in row.text
+
+
 def test_the_news_split_holds(shared: Path, repository: Path) -> None:
     train = read_rows([shared / "data" / "news-train.jsonl.gz", repository / "seeds" / "written-train.jsonl"])
     refuse_leakage(train, read_rows([shared / "data" / "news-dev.jsonl.gz"]), near_duplicate=0.8)
