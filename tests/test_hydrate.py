@@ -312,6 +312,7 @@ def test_a_clone_must_be_a_folder_and_the_output_writable(tmp_path: Path) -> Non
         ("train", {"confirmed": 2372, "attributed": 4229, "hedged": 1427, "unverified": 1180, "none": 287}),
         ("more", {"confirmed": 3417, "attributed": 3475, "hedged": 1310, "unverified": 434, "none": 1372}),
         ("later", {"confirmed": 2472, "attributed": 1767, "hedged": 173, "unverified": 21, "none": 186}),
+        ("rare", {"confirmed": 840, "attributed": 1232, "hedged": 1029, "unverified": 1088, "none": 388}),
         ("dev", {"confirmed": 476, "attributed": 677, "hedged": 101, "unverified": 80, "none": 173}),
     ],
 )
